@@ -1,0 +1,106 @@
+"""Nioscope's command line: reads the flags, checks them, runs the stage; nothing else.
+
+    python main.py --stage=all --data_dir=PICTURES --work_dir=RUN
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from pipeline.config import LAYOUTS, MODELS, STAGES, Settings
+from records.errors import InputError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum("stage", "all", list(STAGES), "What to run.")
+flags.DEFINE_string("data_dir", None, "Folder of pictures: `sample` writes it, `records` reads it.")
+flags.DEFINE_enum("layout", "auto", list(LAYOUTS), "How data_dir is laid out.")
+flags.DEFINE_string("work_dir", "run", "Run directory: everything a run makes goes in here.")
+flags.DEFINE_enum("model", "autoencoder", list(MODELS), "Which model.")
+flags.DEFINE_integer("seed", 0, "Seed of splits, weights, augmentation and order.")
+flags.DEFINE_integer("image_size", 0, "Side of the model's input in pixels; 0: the model's own.")
+flags.DEFINE_integer("batch_size", 0, "Pictures a training step; 0: the model's own.")
+flags.DEFINE_integer("epochs", 0, "Epochs of supervised training at most; 0: the model's own.")
+flags.DEFINE_integer(
+    "pretrain_epochs",
+    -1,
+    "Epochs before it: reconstruction alone (autoencoder) or the head on the frozen trunk "
+    "(xception); -1: the model's own, 0: none.",
+)
+flags.DEFINE_string(
+    "augment",
+    "default",
+    "Augmentation of the training split, such as 'flip|rotate(15)|brightness(0.2)'; "
+    "'default': the model's own, '': none.",
+)
+flags.DEFINE_string(
+    "backbone_weights",
+    "imagenet",
+    "What xception starts from: imagenet (downloaded), calibrated (random, needs no download), "
+    "or the path of a keras.applications weights file.",
+)
+flags.DEFINE_string(
+    "positive_class", "", "Of two classes the one that must be caught; '': nio, or the rarer one."
+)
+flags.DEFINE_string("images", "", "For predict: a file, a folder or a glob.")
+flags.DEFINE_string("output_dir", None, "For predict: copy the pictures into one folder a class.")
+flags.DEFINE_bool("strict", False, "End the run at the first picture that cannot be used.")
+
+_CHAIN = ("records", "train", "eval", "explain", "export")
+_MODULES = {"eval": "evaluate"}
+
+
+def run_stage(settings: Settings) -> None:
+    """Runs the stage asked for; `all` is the chain, and `predict` when pictures are given."""
+    if settings.stage != "all":
+        module = importlib.import_module(
+            f"pipeline.stages.{_MODULES.get(settings.stage, settings.stage)}"
+        )
+        module.run(settings)
+        return
+    for stage in (*_CHAIN, "predict") if settings.images else _CHAIN:
+        print(f"\n=== {stage} ===", flush=True)
+        run_stage(dataclasses.replace(settings, stage=stage))
+
+
+def settings_from_flags() -> Settings:
+    """The flags as a checked, frozen `Settings`."""
+    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Settings)}
+    values["work_dir"] = Path(values["work_dir"])
+    for name in ("data_dir", "output_dir"):
+        values[name] = Path(values[name]) if values[name] else None
+    return Settings(**values)
+
+
+def main(argv: list[str]) -> None:
+    """Runs a stage; a fault that the user can mend is one message and exit status 2."""
+    try:
+        if len(argv) > 1:
+            raise InputError(
+                f"{argv[1]!r} is no flag.", "Write every option as --name=value; see --help."
+            )
+        run_stage(settings_from_flags())
+    except InputError as error:
+        print(f"\nnioscope: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a flag that cannot be read ends with status 2 as all bad input."""
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        print(f"\nnioscope: {error}\n  Remedy: see python main.py --help.", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    # TensorFlow writes pages of notes on start; whoever wants them sets the variable.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    app.run(main, flags_parser=parse_flags)

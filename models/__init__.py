@@ -1,0 +1,1 @@
+"""Keras graphs, losses, class activation maps and the graph of the SavedModel."""

@@ -1,0 +1,1 @@
+"""Input pipelines, training, metrics, reports and the run directory."""

@@ -1,0 +1,95 @@
+"""What a run was asked to do, checked before any work starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from records.errors import InputError
+
+STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
+MODELS = ("autoencoder", "xception")
+LAYOUTS = ("auto", "split", "voc", "images", "folders", "flat")
+BACKBONE_WEIGHTS = ("imagenet", "calibrated")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags of one invocation. A 0 or an empty string stands for "the model's own default".
+
+    Attributes:
+        stage: Which stage to run, one of `STAGES`.
+        data_dir: Folder of pictures; `sample` writes it, `records` reads it.
+        layout: How `data_dir` is laid out, one of `LAYOUTS`.
+        work_dir: The run directory.
+        model: Which model, one of `MODELS`.
+        seed: Seed of every draw: splits, weights, augmentation, order.
+        image_size: Side of the model's square input in pixels, or 0.
+        batch_size: Pictures a training step, or 0.
+        epochs: Epochs of supervised training at most, or 0.
+        pretrain_epochs: Epochs before it (reconstruction, or head on the frozen trunk), or -1 for
+            the model's default; 0 leaves that phase out.
+        augment: Augmentation of the training split, as `pipeline.augment` reads it; `default` is
+            the model's own, an empty string none.
+        backbone_weights: `imagenet`, `calibrated` or the path of a weights file.
+        positive_class: The class that must be caught, or empty: `nio`, or the rarer of two.
+        images: For `predict`: a file, a folder or a glob.
+        output_dir: For `predict`: where to copy pictures into one folder a class, or None.
+        strict: Whether a picture that cannot be used ends the run.
+    """
+
+    stage: str = "all"
+    data_dir: Path | None = None
+    layout: str = "auto"
+    work_dir: Path = Path("run")
+    model: str = "autoencoder"
+    seed: int = 0
+    image_size: int = 0
+    batch_size: int = 0
+    epochs: int = 0
+    pretrain_epochs: int = -1
+    augment: str = "default"
+    backbone_weights: str = "imagenet"
+    positive_class: str = ""
+    images: str = ""
+    output_dir: Path | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks what can be checked without opening a file.
+
+        Raises:
+            InputError: A value is out of range or a flag that the stage needs is missing.
+        """
+        _require_one_of("stage", self.stage, STAGES)
+        _require_one_of("layout", self.layout, LAYOUTS)
+        _require_one_of("model", self.model, MODELS)
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise InputError(f"--{name}={value} is too small.", f"Give {least} or more.")
+        if 0 < self.image_size < 32:
+            raise InputError(
+                f"--image_size={self.image_size} is too small: the models halve the picture "
+                "four or five times.",
+                "Give 32 or more, or leave the flag out for the model's own size.",
+            )
+        if self.stage in ("sample", "records", "all") and self.data_dir is None:
+            raise InputError(
+                f"--stage={self.stage} needs the folder of pictures.", "Add --data_dir=FOLDER."
+            )
+        if self.stage == "predict" and not self.images:
+            raise InputError(
+                "--stage=predict needs pictures to judge.",
+                "Add --images=FILE, --images=FOLDER or --images='FOLDER/*.png'.",
+            )
+        if self.seed > 2**32 - 1:
+            raise InputError(f"--seed={self.seed} is too large.", "Give a number below 2^32.")
+
+
+_LEAST = {"seed": 0, "image_size": 0, "batch_size": 0, "epochs": 0, "pretrain_epochs": -1}
+
+
+def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"--{name}={value} is unknown.", f"Give one of: {', '.join(choices)}.")

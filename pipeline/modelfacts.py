@@ -1,0 +1,109 @@
+"""`<model>/config.json`: what a later stage needs to know of a trained model, and what made it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from records.atomic import write_json
+from records.errors import InputError
+
+IN_ORDER_CLASS = "io"
+NOT_IN_ORDER_CLASS = "nio"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Facts of a model that travel with its weights; no flag given later may change them.
+
+    Attributes:
+        model: Name in `models.registry`.
+        classes: Class names in the order of the model's outputs.
+        positive_class: With two classes the one that must be caught, else empty.
+        fail_classes: Classes whose pictures do not pass.
+        image_size: Side of the square input in pixels.
+        channels: 1 for grey, 3 for colour.
+        cam_layer: Layer whose activations the maps are made of.
+        seed: Seed of the training run.
+        records_digest: SHA-256 of the manifest of the records it was trained on.
+        weights_digest: SHA-256 of `model.keras`.
+        training: What was asked for and what happened: phases, epochs, stops, seconds.
+        versions: Python and library versions.
+        git_commit: Commit of this project, `-dirty` behind it when files differ, or `unknown`.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    positive_class: str
+    fail_classes: tuple[str, ...]
+    image_size: int
+    channels: int
+    cam_layer: str
+    seed: int
+    records_digest: str
+    weights_digest: str
+    training: dict[str, Any]
+    versions: dict[str, str]
+    git_commit: str
+
+    def write(self, path: Path) -> None:
+        """Writes the facts as JSON, whole or not at all."""
+        write_json(path, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFacts:
+        """Reads what `write` wrote.
+
+        Raises:
+            InputError: The file is damaged or was written by another version.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values["classes"] = tuple(values["classes"])
+            values["fail_classes"] = tuple(values["fail_classes"])
+            return cls(**values)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} cannot be read as a model's config: {error}.", "Run --stage=train again."
+            ) from error
+
+
+def choose_positive_class(
+    classes: tuple[str, ...], train_counts: dict[str, int], *, asked: str
+) -> str:
+    """Names the class that must be caught in a two-class job; empty when there are more classes.
+
+    Args:
+        classes: All class names.
+        train_counts: Pictures of each class in the training split.
+        asked: `--positive_class`, or empty: then `nio` if there is one, else the rarer class,
+            because defects are rare.
+
+    Raises:
+        InputError: `asked` is not a class, or there are more than two classes.
+    """
+    if asked and asked not in classes:
+        raise InputError(
+            f"--positive_class={asked} is no class of these records.",
+            f"Give one of: {', '.join(classes)}.",
+        )
+    if asked and len(classes) != 2:
+        raise InputError(
+            f"--positive_class={asked} is for two classes; these records have {len(classes)}.",
+            "Leave the flag out.",
+        )
+    if len(classes) != 2:
+        return ""
+    if asked or NOT_IN_ORDER_CLASS in classes:
+        return asked or NOT_IN_ORDER_CLASS
+    return min(classes, key=lambda name: (train_counts[name], name))
+
+
+def choose_fail_classes(classes: tuple[str, ...], *, positive_class: str) -> tuple[str, ...]:
+    """Classes whose pictures do not pass: the positive one of two, else all but `io`."""
+    if positive_class:
+        return (positive_class,)
+    return tuple(name for name in classes if name != IN_ORDER_CLASS)

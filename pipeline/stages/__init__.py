@@ -1,0 +1,1 @@
+"""One module a stage; stages never import each other."""

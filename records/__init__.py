@@ -1,0 +1,1 @@
+"""Pictures and Pascal-VOC XML to TFRecords."""

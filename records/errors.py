@@ -1,0 +1,20 @@
+"""The one error that a user can mend."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used, and the user can mend it.
+
+    `main.py` prints it as one message and exits with status 2; everything else is a defect of ours
+    and keeps its traceback.
+
+    Args:
+        problem: What is wrong, naming the file or the flag.
+        remedy: What to do about it: a command, a flag, or a change to the file.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}\n  Remedy: {remedy}")
+        self.problem = problem
+        self.remedy = remedy
