@@ -1,0 +1,171 @@
+"""The SavedModel's graph: from a picture's bytes to a decision, nothing left to the caller.
+
+Signatures (tag `serve`), each with the batch as the unknown first dimension of every input and
+output, so that TensorFlow Serving can batch requests and answer them row by row:
+
+| signature | input | output |
+| --- | --- | --- |
+| `serving_default` | `image_bytes` string `[batch]` | the answers below |
+| `explain` | the same | the answers, and `heatmap` float32 `[batch, h, w]`, 0 to 1 |
+| `predict_tensor` | `images` uint8 `[batch, h, w, channels]` | the answers |
+
+| answer | dtype and shape | meaning |
+| --- | --- | --- |
+| `label` | string `[batch]` | name of the class decided for |
+| `label_index` | int64 `[batch]` | its index in `classes` |
+| `probabilities` | float32 `[batch, classes]` | softmax of the logits |
+| `classes` | string `[batch, classes]` | class names, the same in every row |
+| `decision` | string `[batch]` | `pass` or `fail` |
+| `score`, `threshold` | float32 `[batch]` | two classes only: probability of the positive class, \
+and the value from which on it is decided for |
+| `reconstruction_error` | float32 `[batch]` | autoencoder only: root mean squared error in grey \
+values |
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import cam_weights
+from models.autoencoder import reconstruction_error
+from models.picture import decode_picture
+
+Answers = dict[str, tf.Tensor]
+
+# Enough to keep the cores decoding; more only holds more pictures in memory.
+_DECODED_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class ServingFacts:
+    """What the graph must hold besides the model.
+
+    Attributes:
+        classes: Class names in the order of the logits.
+        fail_classes: Those whose pictures do not pass.
+        positive_class: With two classes the one that must be caught, else empty.
+        threshold: With two classes the score from which on it is decided for.
+        cam_layer: Layer the heatmap is made of.
+    """
+
+    classes: tuple[str, ...]
+    fail_classes: tuple[str, ...]
+    positive_class: str
+    threshold: float
+    cam_layer: str
+
+
+def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> None:
+    """Writes `model` with the three signatures.
+
+    Args:
+        folder: Must not exist or be empty.
+        model: From `image`, float32 `[batch, size, size, channels]`, to `logits` and perhaps
+            `reconstruction`.
+        facts: What else the graph must hold.
+    """
+    size, channels = model.input_shape[1], model.input_shape[3]
+    decode = functools.partial(_decode_batch, image_size=size, channels=channels)
+    predict = _make_predict(model, facts)
+    explain = _make_explain(model, facts)
+    encoded = tf.TensorSpec([None], tf.string, "image_bytes")
+    pixels = tf.TensorSpec([None, size, size, channels], tf.uint8, "images")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serving_default", lambda image_bytes: predict(decode(image_bytes)), [encoded]
+    )
+    archive.add_endpoint("explain", lambda image_bytes: explain(decode(image_bytes)), [encoded])
+    archive.add_endpoint(
+        "predict_tensor", lambda images: predict(tf.cast(images, tf.float32)), [pixels]
+    )
+    archive.write_out(str(folder), verbose=False)
+
+
+def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:
+    """Turns logits into answers.
+
+    With two classes the positive one is decided for from the threshold on; with more the most
+    probable.
+
+    Args:
+        logits: float32 `[batch, classes]`.
+        facts: Classes, positive class and threshold.
+    """
+    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+    batch = tf.shape(probabilities)[0]
+    answers: Answers = {"probabilities": probabilities}
+    if facts.positive_class:
+        positive = facts.classes.index(facts.positive_class)
+        threshold = tf.fill([batch], np.float32(facts.threshold))
+        answers |= {"score": probabilities[:, positive], "threshold": threshold}
+        index = tf.where(answers["score"] >= threshold, positive, 1 - positive)
+    else:
+        index = tf.argmax(probabilities, axis=-1)
+    fails = [name in facts.fail_classes for name in facts.classes]
+    names = tf.constant(facts.classes)
+    return answers | {
+        "label_index": tf.cast(index, tf.int64),
+        "label": tf.gather(names, index),
+        "decision": tf.where(tf.gather(fails, index), "fail", "pass"),
+        "classes": tf.tile(names[tf.newaxis], [batch, 1]),
+    }
+
+
+def _decode_batch(encoded: tf.Tensor, *, image_size: int, channels: int) -> tf.Tensor:
+    # Picture by picture, so that pictures of many sizes can share a batch.
+    return tf.map_fn(
+        functools.partial(decode_picture, image_size=image_size, channels=channels),
+        encoded,
+        fn_output_signature=tf.TensorSpec([image_size, image_size, channels], tf.float32),
+        parallel_iterations=_DECODED_AT_ONCE,
+    )
+
+
+def _make_predict(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tensor], Answers]:
+    def predict(images: tf.Tensor) -> Answers:
+        outputs = model(images, training=False)
+        if not isinstance(outputs, dict):
+            return judge(outputs, facts)
+        error = reconstruction_error(images, outputs["reconstruction"])
+        return judge(outputs["logits"], facts) | {"reconstruction_error": error}
+
+    return predict
+
+
+def _make_explain(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tensor], Answers]:
+    """As `_make_predict`, with the Grad-CAM++ map of the class decided for.
+
+    The gradient is that of the head alone: the picture passes through the rest once, forward.
+    """
+    layer = model.get_layer(facts.cam_layer).output
+    outputs = {"activations": layer}
+    if isinstance(model.output, dict):
+        outputs["reconstruction"] = model.output["reconstruction"]
+    body = keras.Model(model.inputs, outputs)
+    head = keras.Model(layer, model.get_layer("logits").output)
+
+    def explain(images: tf.Tensor) -> Answers:
+        seen = body(images, training=False)
+        activations = seen["activations"]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(activations)
+            logits = head(activations, training=False)
+            answers = judge(logits, facts)
+            evidence = tf.gather(logits, answers["label_index"], axis=1, batch_dims=1)
+        gradients = tape.gradient(evidence, activations)
+        weights = cam_weights.grad_cam_plus_plus_weights(activations, gradients)
+        heatmap = cam_weights.render_heatmap(activations, weights, model.input_shape[1:3])
+        answers["heatmap"] = heatmap
+        if "reconstruction" in seen:
+            answers["reconstruction_error"] = reconstruction_error(images, seen["reconstruction"])
+        return answers
+
+    return explain
