@@ -1,0 +1,255 @@
+"""One phase of training: schedule, stopping, record of what happened.
+
+The phases of each model are put together in `pipeline.autoencoder_training` and
+`pipeline.backbone_training`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from records.atomic import write_text
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase is to do.
+
+    Attributes:
+        name: Stands in `history.csv`.
+        epochs: At most.
+        steps_per_epoch: Batches an epoch.
+        learning_rate: Peak; reached after a tenth of all steps, then a half cosine down to 0.
+        monitor: What is watched on the validation split; the weights with its minimum are kept.
+        scale: The watched loss of a model that knows nothing; fluctuation is measured against it.
+    """
+
+    name: str
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float
+    monitor: str = "val_loss"
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """What one phase did: written to `config.json`."""
+
+    name: str
+    epochs_run: int
+    best_epoch: int
+    best_value: float
+    stopped: str
+    seconds: float
+
+
+class FluctuationStopping(keras.callbacks.Callback):
+    """Stops when the validation loss no longer improves or fluctuates excessively; keeps the best.
+
+    The fluctuation is the mean absolute change from epoch to epoch over the last `window` changes,
+    divided by `scale`. Small against `scale` means that training settles, whatever the loss is.
+
+    Args:
+        monitor: Name of the loss in the epoch's logs.
+        patience: Epochs without a new minimum before training stops.
+        window: Changes the fluctuation is measured over; it also waits that long at the start.
+        bound: Largest fluctuation that is let pass.
+        scale: The loss of a model that knows nothing, `ln(classes)` for cross-entropy.
+
+    Attributes:
+        reason: Why training ended, in words.
+        best_epoch: The 1-based epoch whose weights the model has in the end; 0 before the first.
+        best_value: The loss of that epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "val_loss",
+        patience: int = 12,
+        window: int = 6,
+        bound: float = 0.5,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self._monitor, self._patience = monitor, patience
+        self._window, self._bound, self._scale = window, bound, scale
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Forgets what an earlier training left."""
+        self._values: list[float] = []
+        self._best_weights: list[np.ndarray] | None = None
+        self.best_epoch, self.best_value = 0, math.inf
+        self.reason = "ran all its epochs"
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keeps the weights of a new minimum; decides whether to go on."""
+        value = float((logs or {})[self._monitor])
+        self._values.append(value)
+        if not math.isfinite(value):
+            self._stop(f"{self._monitor} is {value}")
+        elif value < self.best_value:
+            self.best_value, self.best_epoch = value, epoch + 1
+            self._best_weights = self.model.get_weights()
+        elif epoch + 1 - self.best_epoch >= self._patience:
+            self._stop(f"{self._monitor} did not improve for {self._patience} epochs")
+        if self.fluctuation() > self._bound:
+            self._stop(
+                f"{self._monitor} fluctuated by {self.fluctuation():.2f} of its scale over "
+                f"{self._window} epochs (bound {self._bound:g})"
+            )
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Puts the best weights back."""
+        if self._best_weights is not None:
+            self.model.set_weights(self._best_weights)
+
+    def fluctuation(self) -> float:
+        """Mean absolute change over the window, in units of the scale; 0 before it is full."""
+        if len(self._values) <= self._window:
+            return 0.0
+        recent = np.array(self._values[-self._window - 1 :])
+        return float(np.abs(np.diff(recent)).mean() / self._scale)
+
+    def _stop(self, reason: str) -> None:
+        self.model.stop_training = True
+        self.reason = reason
+
+
+class HistoryWriter(keras.callbacks.Callback):
+    """Writes `history.csv` anew after every epoch, over all phases.
+
+    Args:
+        path: The file.
+        log_dir: Where TensorBoard's event files go.
+    """
+
+    COLUMNS = ("epoch", "phase", "seconds", "learning_rate") + tuple(
+        prefix + name
+        for name in ("loss", "accuracy", "logits_loss", "reconstruction_loss")
+        for prefix in ("", "val_")
+    )
+
+    def __init__(self, path: Path, log_dir: Path) -> None:
+        super().__init__()
+        self._path, self._phase = path, ""
+        self._rows: list[dict[str, Any]] = []
+        self._summaries = tf.summary.create_file_writer(str(log_dir))
+
+    def begin_phase(self, name: str) -> None:
+        """Names the phase of the epochs to come."""
+        self._phase = name
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Starts the clock."""
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Adds a row, and the same numbers for TensorBoard."""
+        values = {key.replace("logits_accuracy", "accuracy"): float(logs[key]) for key in logs or {}}
+        values["learning_rate"] = float(self.model.optimizer.learning_rate)
+        row = {"epoch": len(self._rows) + 1, "phase": self._phase, **values}
+        row["seconds"] = round(time.monotonic() - self._started, 3)
+        self._rows.append({name: row.get(name, "") for name in self.COLUMNS})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self._path, text.getvalue())
+        with self._summaries.as_default(step=len(self._rows)):
+            for name, value in values.items():
+                tf.summary.scalar(f"{self._phase}/{name}", value)
+        self._summaries.flush()
+
+
+def run_phase(
+    model: keras.Model,
+    training: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    *,
+    phase: Phase,
+    loss: Any,
+    history: HistoryWriter,
+    metrics: Any = None,
+    loss_weights: Mapping[str, float] | None = None,
+) -> PhaseOutcome:
+    """Fits `model` and leaves it with the best weights of the phase.
+
+    Args:
+        model: Is compiled anew here.
+        training: Endless batches.
+        validation: Finite batches.
+        phase: What to do.
+        loss: As `keras.Model.compile` takes it.
+        history: Records every epoch.
+        metrics: As `compile` takes it.
+        loss_weights: As `compile` takes it.
+
+    Returns:
+        What was done.
+    """
+    model.compile(
+        optimizer=keras.optimizers.Adam(_schedule(phase)),
+        loss=loss,
+        loss_weights=loss_weights,
+        metrics=metrics,
+    )
+    stopping = FluctuationStopping(monitor=phase.monitor, scale=phase.scale)
+    history.begin_phase(phase.name)
+    print(f"{phase.name}: up to {phase.epochs} epochs of {phase.steps_per_epoch} steps", flush=True)
+    started = time.monotonic()
+    epochs = model.fit(
+        training,
+        steps_per_epoch=phase.steps_per_epoch,
+        epochs=phase.epochs,
+        validation_data=validation,
+        callbacks=[stopping, history],
+        verbose=1 if sys.stdout.isatty() else 2,
+    ).epoch
+    print(
+        f"{phase.name}: {stopping.reason}; kept epoch {stopping.best_epoch} "
+        f"({phase.monitor} {stopping.best_value:.4f})",
+        flush=True,
+    )
+    return PhaseOutcome(
+        name=phase.name,
+        epochs_run=len(epochs),
+        best_epoch=stopping.best_epoch,
+        best_value=stopping.best_value if math.isfinite(stopping.best_value) else -1.0,
+        stopped=stopping.reason,
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def balanced_class_weights(counts: Sequence[int]) -> list[float]:
+    """Weights that give every class the same sum: `n / (classes * n_class)`.
+
+    Args:
+        counts: Training pictures of each class, all at least 1.
+    """
+    total = sum(counts)
+    return [total / (len(counts) * count) for count in counts]
+
+
+def _schedule(phase: Phase) -> keras.optimizers.schedules.LearningRateSchedule:
+    steps = phase.epochs * phase.steps_per_epoch
+    warm_up = max(1, steps // 10)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, steps - warm_up),
+        warmup_target=phase.learning_rate,
+        warmup_steps=warm_up,
+    )
