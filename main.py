@@ -14,6 +14,7 @@ from pathlib import Path
 from absl import app, flags
 
 from pipeline.config import LAYOUTS, MODELS, STAGES, Settings
+from pipeline.rundir import RunDir
 from records.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -59,6 +60,8 @@ _MODULES = {"eval": "evaluate"}
 def run_stage(settings: Settings) -> None:
     """Runs the stage asked for; `all` is the chain, and `predict` when pictures are given."""
     if settings.stage != "all":
+        # Before the module is imported: the message then comes at once, without TensorFlow.
+        RunDir(settings.work_dir, settings.model).require_forerunner(settings.stage)
         module = importlib.import_module(
             f"pipeline.stages.{_MODULES.get(settings.stage, settings.stage)}"
         )

@@ -85,6 +85,11 @@ class RunDir:
         """One numbered folder a SavedModel: what TensorFlow Serving polls."""
         return self.model_dir / "export"
 
+    @property
+    def predict(self) -> Path:
+        """Answers for new pictures, where no `--output_dir` was given."""
+        return self.model_dir / "predict"
+
     def make(self) -> None:
         """Creates the run directory.
 
@@ -102,16 +107,28 @@ class RunDir:
                 "Give another --work_dir, or change the folder's permissions.",
             ) from error
 
-    def require(self, path: Path, *, stage: str) -> Path:
-        """Returns `path` when it exists, else says which stage makes it.
+    def require_forerunner(self, stage: str) -> None:
+        """Looks whether what `stage` starts from is there.
 
         Raises:
-            InputError: The forerunner `stage` has not been run in this directory.
+            InputError: It is not; the message says which stage makes it, and the command.
         """
-        if not path.exists():
-            raise InputError(
-                f"{path} is missing: the stage {stage} has not been run here.",
-                f"Run: python main.py --stage={stage} --work_dir={self.root}"
-                + (f" --model={self.model}" if stage != "records" else " --data_dir=FOLDER"),
-            )
-        return path
+        for needed, maker in self._forerunners(stage):
+            if not needed.exists():
+                model = f" --model={self.model}" if maker != "records" else " --data_dir=FOLDER"
+                raise InputError(
+                    f"{needed} is missing: the stage {maker} has not been run here, or not to "
+                    "its end.",
+                    f"Run: python main.py --stage={maker} --work_dir={self.root}{model}",
+                )
+
+    def _forerunners(self, stage: str) -> tuple[tuple[Path, str], ...]:
+        records = (self.records / "manifest.json", "records")
+        trained, evaluated = (self.config, "train"), (self.metrics, "eval")
+        return {
+            "train": (records,),
+            "eval": (records, trained),
+            "explain": (records, trained, evaluated),
+            "export": (records, trained, evaluated),
+            "predict": (trained, (self.export, "export")),
+        }.get(stage, ())

@@ -85,7 +85,6 @@ def run(settings: Settings) -> None:
         InputError: Records are missing, a flag does not fit them, or weights cannot be had.
     """
     run_dir = RunDir(settings.work_dir, settings.model)
-    run_dir.require(run_dir.records / "manifest.json", stage="records")
     plan = _plan(settings, read_manifest(run_dir.records))
     keras.utils.set_random_seed(settings.seed)
     started = time.monotonic()

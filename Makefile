@@ -1,0 +1,38 @@
+# Needs Python 3.11 and make. `make demo` and `make test` set up what they need in .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+DEMO := .demo
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/user
+	$(BIN)/python main.py --stage=sample --data_dir=$(DEMO)/pictures
+	$(BIN)/python main.py --stage=all --data_dir=$(DEMO)/pictures --work_dir=$(DEMO)/run $(DEMO_FLAGS)
+	@echo
+	@echo "The report: $(DEMO)/run/autoencoder/report.html. Three commands to try next:"
+	@echo "  $(BIN)/python main.py --stage=predict --work_dir=$(DEMO)/run --images=$(DEMO)/pictures/test/images --output_dir=$(DEMO)/sorted"
+	@echo "  $(BIN)/python main.py --stage=all --data_dir=FOLDER_OF_YOUR_PICTURES --work_dir=run"
+	@echo "  $(BIN)/python main.py --help"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/developer
+	$(BIN)/python -m pytest tests/benchmarks
+
+clean:
+	rm -rf .venv $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/user: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	touch $@
+
+.venv/developer: requirements-dev.txt .venv/user
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	touch $@

@@ -1,0 +1,185 @@
+"""Every stage, as a user runs it, on a small drawn data set."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from records.sample import draw_data_set
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALL = {
+    "autoencoder": ["--image_size=64", "--epochs=3", "--pretrain_epochs=1"],
+    "xception": [
+        "--image_size=71", "--epochs=1", "--pretrain_epochs=2", "--backbone_weights=calibrated",
+    ],
+}  # fmt: skip
+
+
+def nioscope(*flags: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "main.py", *flags],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "pictures"
+    draw_data_set(folder, seed=5, counts={"train": 96, "validation": 40, "test": 40})
+    return folder
+
+
+@pytest.fixture(scope="module", params=sorted(SMALL))
+def run(
+    request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str, str]:
+    """A whole run: its directory, its model, and what it printed."""
+    work_dir = tmp_path_factory.mktemp(request.param)
+    done = nioscope(
+        "--stage=all",
+        f"--data_dir={pictures}",
+        f"--work_dir={work_dir}",
+        f"--model={request.param}",
+        *SMALL[request.param],
+    )
+    return work_dir, request.param, done.stdout
+
+
+def test_everything_of_the_contract_is_there(run: tuple[Path, str, str]) -> None:
+    work_dir, model, _ = run
+    for name in (
+        "records/manifest.json", "records/audit.json", "records/rejects.csv",
+        "records/features.json", "records/dataset_info.json", f"{model}/config.json",
+        f"{model}/model.keras", f"{model}/history.csv", f"{model}/report.html",
+        f"{model}/eval/metrics.json", f"{model}/eval/predictions.csv",
+        f"{model}/eval/confusion_matrix.csv", f"{model}/eval/confusion_matrix.png",
+        f"{model}/eval/confusion_matrix_normalized.png", f"{model}/eval/curves.png",
+        f"{model}/eval/threshold.json", f"{model}/export/1/saved_model.pb",
+    ):  # fmt: skip
+        assert (work_dir / name).stat().st_size > 0, name
+    assert list((work_dir / model / "logs").glob("events*"))
+    assert not [path for path in work_dir.rglob(".*") if path.is_file()]
+
+
+def test_the_figures_are_those_of_the_predictions(run: tuple[Path, str, str]) -> None:
+    work_dir, model, _ = run
+    evaluation = work_dir / model / "eval"
+    rows = list(csv.DictReader((evaluation / "predictions.csv").open()))
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    threshold = json.loads((evaluation / "threshold.json").read_text())["threshold"]
+    assert len(rows) == metrics["pictures"] == 40
+    for row in rows:
+        assert abs(float(row["p_io"]) + float(row["p_nio"]) - 1) < 1e-6
+        assert row["score"] == row["p_nio"]
+        assert (row["predicted"] == "nio") == (
+            np.float32(row["score"]) >= np.float32(threshold)
+        )
+        assert row["decision"] == {"nio": "fail", "io": "pass"}[row["predicted"]]
+        assert row["source_id"].startswith(f"test/images/{row['true']}/")
+    escapes = [row for row in rows if (row["true"], row["predicted"]) == ("nio", "io")]
+    assert metrics["binary"]["escapes"]["count"] == len(escapes)
+    hits = [row for row in rows if row["true"] == row["predicted"]]
+    assert metrics["accuracy"]["value"] == len(hits) / 40
+
+
+def test_maps_are_pictures_of_test_pictures(run: tuple[Path, str, str]) -> None:
+    work_dir, model, _ = run
+    maps = json.loads((work_dir / model / "explain" / "maps.json").read_text())
+    assert maps
+    for entry in maps:
+        assert entry["source_id"].startswith("test/")
+        with Image.open(work_dir / model / "explain" / entry["file"]) as picture:
+            assert picture.width > 600
+
+
+def test_predict_gives_the_evaluations_answers(
+    run: tuple[Path, str, str], pictures: Path, tmp_path: Path
+) -> None:
+    work_dir, model, _ = run
+    incoming = tmp_path / "incoming"
+    rows = {
+        row["source_id"]: row
+        for row in csv.DictReader((work_dir / model / "eval" / "predictions.csv").open())
+    }
+    shutil.copytree(pictures / "test" / "images", incoming)
+    (incoming / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (incoming / "empty.jpg").write_bytes(b"")
+    output = tmp_path / "sorted"
+    done = nioscope(
+        "--stage=predict", f"--work_dir={work_dir}", f"--model={model}", f"--images={incoming}",
+        f"--output_dir={output}",
+    )  # fmt: skip
+    assert "set aside  2" in done.stdout
+    answers = list(csv.DictReader((output / "predictions.csv").open()))
+    assert len(answers) == 40
+    for answer in answers:
+        path = Path(answer["source_id"])
+        expected = rows[f"test/images/{path.parent.name}/{path.name}"]
+        assert abs(float(answer["p_nio"]) - float(expected["p_nio"])) <= 1e-5
+        assert answer["predicted"] == expected["predicted"]
+        assert (output / answer["predicted"] / path.name).read_bytes() == path.read_bytes()
+    rejects = list(csv.DictReader((output / "rejects.csv").open()))
+    assert [Path(row["path"]).name for row in rejects] == ["broken.png", "empty.jpg"]
+    assert all(row["reason"] for row in rejects)
+
+
+def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) -> None:
+    work_dir, model, _ = run
+    first = {p: p.read_bytes() for p in (work_dir / model / "export" / "1").rglob("*.pb")}
+    nioscope("--stage=export", f"--work_dir={work_dir}", f"--model={model}")
+    assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
+    predictions = work_dir / model / "eval" / "predictions.csv"
+    whole = predictions.read_text()
+    lines = whole.splitlines()
+    cells = lines[1].split(",")
+    cells[-2:] = ["0.123", "0.877"]
+    predictions.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    done = nioscope(
+        "--stage=export", f"--work_dir={work_dir}", f"--model={model}", status=2
+    )
+    predictions.write_text(whole)
+    assert "Nothing was published" in done.stderr
+    assert cells[0] in done.stderr
+    assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
+    assert first == {p: p.read_bytes() for p in first}
+
+
+def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> None:
+    digests = []
+    for name in ("a", "b"):
+        work_dir = tmp_path / name
+        for stage in ("records", "train", "eval"):
+            nioscope(
+                f"--stage={stage}", f"--data_dir={pictures}", f"--work_dir={work_dir}",
+                "--image_size=32", "--epochs=2", "--pretrain_epochs=1", "--seed=3",
+            )  # fmt: skip
+        files = [*sorted((work_dir / "records").iterdir()),
+                 *(work_dir / "autoencoder" / "eval" / f for f in
+                   ("predictions.csv", "metrics.json", "threshold.json"))]  # fmt: skip
+        digests.append({path.name: path.read_bytes() for path in files})
+    assert digests[0] == digests[1]
+
+
+def test_new_records_make_the_old_model_stale(pictures: Path, tmp_path: Path) -> None:
+    flags = [f"--data_dir={pictures}", f"--work_dir={tmp_path}", "--image_size=32", "--epochs=1",
+             "--pretrain_epochs=0"]  # fmt: skip
+    nioscope("--stage=records", *flags)
+    nioscope("--stage=train", *flags)
+    nioscope("--stage=records", "--seed=9", *flags)
+    done = nioscope("--stage=eval", *flags, status=2)
+    assert "has changed since" in done.stderr
+    assert "--stage=train" in done.stderr

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from models import autoencoder
+from models.losses import ReconstructionLoss, WeightedCrossEntropy
+
+
+def build(**changes: float) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    values = {"image_size": 32, "channels": 1, "classes": 3, "mean": 100.0, "variance": 400.0}
+    return autoencoder.build_autoencoder(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_outputs_have_the_contract_shapes(channels: int) -> None:
+    model = build(channels=channels)
+    images = np.full((2, 32, 32, channels), 100, np.float32)
+    outputs = model(images)
+    assert outputs["logits"].shape == (2, 3)
+    assert outputs["reconstruction"].shape == images.shape
+
+
+def test_the_input_is_normalised_by_the_training_statistics() -> None:
+    model = build()
+    inside = keras.Model(model.inputs, model.get_layer("normalize").output)
+    images = np.array([100.0, 120.0, 60.0], np.float32).reshape(3, 1, 1, 1) * np.ones((1, 32, 32, 1))
+    np.testing.assert_allclose(inside(images)[:, 0, 0, 0], [0, 1, -2], atol=1e-5)
+
+
+def test_a_decoder_that_says_nothing_reconstructs_the_mean_picture() -> None:
+    model = build()
+    layer = model.get_layer("reconstruct")
+    layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
+    np.testing.assert_allclose(model(images)["reconstruction"], 100, atol=1e-4)
+
+
+def test_pretraining_changes_the_encoder_that_classifies() -> None:
+    model = build()
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype(np.float32)
+    before = model(images)["logits"].numpy()
+    reconstructor = autoencoder.reconstruction_model(model)
+    reconstructor.compile(optimizer="adam", loss=ReconstructionLoss(400.0))
+    reconstructor.fit(images, images, verbose=0)
+    assert np.abs(model(images)["logits"].numpy() - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("image_size", [40, 33])
+def test_a_size_the_strides_do_not_divide_is_refused(image_size: int) -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        build(image_size=image_size)
+
+
+def test_reconstruction_error_is_the_root_mean_square() -> None:
+    images = np.zeros((2, 2, 2, 1), np.float32)
+    reconstruction = np.array([[3, 3, 3, 3], [0, 0, 0, 4]], np.float32).reshape(2, 2, 2, 1)
+    error = autoencoder.reconstruction_error(images, reconstruction)
+    np.testing.assert_allclose(error, [3, 2])
+
+
+def test_weighted_cross_entropy_by_hand() -> None:
+    loss = WeightedCrossEntropy([0.5, 2.0])
+    logits = np.array([[0.0, 0.0], [0.0, np.log(3)], [0.0, np.log(3)]], np.float32)
+    labels = np.array([0, 1, 0])
+    expected = [0.5 * np.log(2), 2 * np.log(4 / 3), 0.5 * np.log(4)]
+    np.testing.assert_allclose(loss.call(labels, logits), expected, rtol=1e-6)
+    np.testing.assert_allclose(loss(labels, logits), np.mean(expected), rtol=1e-6)
+
+
+def test_reconstruction_loss_is_1_for_the_mean_picture() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(100, 20, (4, 64, 64, 1)).astype(np.float32)
+    loss = ReconstructionLoss(float(images.var()))
+    mean = np.full_like(images, images.mean())
+    np.testing.assert_allclose(loss(images, mean), 1, rtol=1e-5)
+    np.testing.assert_allclose(loss(images, images), 0)

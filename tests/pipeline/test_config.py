@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Settings
+from pipeline.modelfacts import ModelFacts, choose_fail_classes, choose_positive_class
+from pipeline.rundir import RunDir
+from records.errors import InputError
+
+
+def test_defaults_are_a_whole_run() -> None:
+    settings = Settings(data_dir=Path("pictures"))
+    assert (settings.stage, settings.model, settings.layout) == ("all", "autoencoder", "auto")
+
+
+@pytest.mark.parametrize("name", ["seed", "image_size", "batch_size", "epochs"])
+def test_a_negative_number_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"--{name}=-1"):
+        Settings(data_dir=Path("pictures"), **{name: -1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("classes", "counts", "asked", "expected"),
+    [
+        (("io", "nio"), {"io": 1, "nio": 9}, "", "nio"),
+        (("io", "nio"), {"io": 1, "nio": 9}, "io", "io"),
+        (("bad", "good"), {"bad": 5, "good": 50}, "", "bad"),
+        (("bad", "good"), {"bad": 50, "good": 5}, "", "good"),
+        (("bad", "good"), {"bad": 5, "good": 5}, "", "bad"),
+        (("a", "b", "c"), {"a": 1, "b": 2, "c": 3}, "", ""),
+    ],
+)
+def test_positive_class(
+    classes: tuple[str, ...], counts: dict[str, int], asked: str, expected: str
+) -> None:
+    assert choose_positive_class(classes, counts, asked=asked) == expected
+
+
+@pytest.mark.parametrize(("classes", "asked"), [(("io", "nio"), "x"), (("a", "b", "c"), "a")])
+def test_a_positive_class_that_cannot_be_is_refused(classes: tuple[str, ...], asked: str) -> None:
+    with pytest.raises(InputError, match=f"--positive_class={asked}"):
+        choose_positive_class(classes, dict.fromkeys(classes, 1), asked=asked)
+
+
+def test_fail_classes() -> None:
+    assert choose_fail_classes(("bad", "good"), positive_class="bad") == ("bad",)
+    assert choose_fail_classes(("crack", "io", "void"), positive_class="") == ("crack", "void")
+    assert choose_fail_classes(("crack", "void"), positive_class="") == ("crack", "void")
+
+
+def test_model_facts_come_back_as_they_were(tmp_path: Path) -> None:
+    facts = ModelFacts(
+        model="autoencoder",
+        classes=("io", "nio"),
+        positive_class="nio",
+        fail_classes=("nio",),
+        image_size=128,
+        channels=1,
+        cam_layer="encode4",
+        seed=3,
+        records_digest="ab",
+        weights_digest="cd",
+        training={"seconds": 1.5, "phases": []},
+        versions={"python": "3.11"},
+        git_commit="unknown",
+    )
+    facts.write(tmp_path / "config.json")
+    assert ModelFacts.read(tmp_path / "config.json") == facts
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"classes": 3}', '{"classes": [], "x": 1}'])
+def test_a_damaged_config_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json"):
+        ModelFacts.read(tmp_path / "config.json")
+
+
+def test_a_work_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        RunDir(tmp_path / "run", "autoencoder").make()
+
+
+def test_a_missing_forerunner_says_which_command(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path, "xception")
+    with pytest.raises(InputError, match=r"--stage=records .*--data_dir=FOLDER"):
+        run_dir.require_forerunner("train")
+    run_dir.records.mkdir()
+    (run_dir.records / "manifest.json").write_text("{}")
+    run_dir.require_forerunner("train")
+    with pytest.raises(InputError, match=r"--stage=train .*--model=xception"):
+        run_dir.require_forerunner("explain")
+    for stage in ("sample", "records", "all"):
+        run_dir.require_forerunner(stage)

@@ -1,0 +1,80 @@
+"""The command line: what a user sees when something is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def nioscope(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "main.py", *flags],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_names_every_flag_of_the_contract() -> None:
+    text = nioscope("--help").stdout
+    for flag in (
+        "stage data_dir layout work_dir model seed image_size batch_size epochs pretrain_epochs "
+        "augment backbone_weights positive_class images output_dir strict"
+    ).split():
+        assert f"--{flag}:" in text or f"--[no]{flag}:" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--stage=bake"], ["bake", "sample"]),
+        (["--no_such_flag=1"], ["no_such_flag"]),
+        (["--epochs=many"], ["epochs", "many"]),
+        (["--stage=records"], ["--data_dir=FOLDER"]),
+        (["--stage=predict"], ["--images="]),
+        (["--stage=eval", "extra"], ["extra"]),
+        (["--stage=eval", "--batch_size=-1"], ["--batch_size=-1"]),
+        (["--stage=eval", "--image_size=8"], ["--image_size=8"]),
+        (["--stage=train", "--seed=-1"], ["--seed=-1"]),
+    ],
+)
+def test_a_wrong_flag_is_one_message_and_status_2(flags: list[str], words: list[str]) -> None:
+    done = nioscope(*flags)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "Remedy:" in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "command"),
+    [
+        ("train", "--stage=records"),
+        ("eval", "--stage=records"),
+        ("explain", "--stage=records"),
+        ("export", "--stage=records"),
+        ("predict", "--stage=train"),
+    ],
+)
+def test_a_missing_forerunner_is_named_by_its_command(
+    tmp_path: Path, stage: str, command: str
+) -> None:
+    done = nioscope(f"--stage={stage}", f"--work_dir={tmp_path}", "--images=x.png")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"python main.py {command}" in done.stderr
+
+
+def test_a_flagfile_is_the_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "line.cfg"
+    config.write_text(f"--stage=predict\n--images=x\n--model=xception\n--work_dir={tmp_path / 'nowhere'}\n")
+    done = nioscope(f"--flagfile={config}")
+    assert done.returncode == 2
+    assert str(tmp_path / "nowhere" / "xception" / "config.json") in done.stderr
