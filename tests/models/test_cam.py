@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+from tf_keras_vis.utils.scores import CategoricalScore
+
+from models.autoencoder import build_autoencoder
+from models.cam import METHODS, SmoothGradCamPlusPlus, make_cam
+
+Images = npt.NDArray[np.float32]
+
+# Of the linear model: one row a channel, one column a class. Class 2 has nothing in its favour.
+HEAD = np.array([[1.0, -2.0, -1.0], [3.0, 4.0, -1.0]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return np.random.default_rng(0).uniform(0, 1, (4, 12, 12, 2)).astype(np.float32)
+
+
+def linear_model(*, scale: float = 1.0, bias: float = 0.0) -> keras.Model:
+    """Identity convolution, mean over positions, linear head: all gradients known by hand."""
+    image = keras.Input([12, 12, 2])
+    features = keras.layers.Conv2D(2, 1, use_bias=False, name="features")(image)
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    model = keras.Model(image, keras.layers.Dense(3, name="logits")(pooled))
+    model.set_weights([np.eye(2)[None, None], HEAD * scale, np.full(3, bias)])
+    return model
+
+
+def random_model(
+    head: keras.layers.Layer, *, seed: int, scale: float = 1.0, bias: float = 0.0
+) -> keras.Model:
+    """Two convolutions at full size and a head with a hidden layer."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input([12, 12, 2])
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu", name="features")(x)
+    x = keras.layers.Dense(10, activation="relu")(head(x))
+    model = keras.Model(image, keras.layers.Dense(3, name="logits")(x))
+    kernel, _ = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([scale * kernel, np.full(3, bias, np.float32)])
+    return model
+
+
+def as_shares_of_the_largest(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "weights"),
+    [
+        ("gradcam++", np.maximum(HEAD, 0)),
+        ("smoothgradcam++", np.maximum(HEAD, 0)),
+        ("xgradcam", HEAD),
+    ],
+)
+def test_maps_of_a_linear_model_are_known_by_hand(
+    method: str, weights: npt.NDArray[np.float32], images: Images
+) -> None:
+    classes = [0, 1, 1, 0]
+    expected = np.stack(
+        [
+            np.maximum(image @ weights[:, index], 0)
+            for image, index in zip(images, classes, strict=True)
+        ]
+    )
+    maps = make_cam(method, linear_model(), "features")(images, classes)
+    assert maps.dtype == np.float32
+    np.testing.assert_allclose(maps, as_shares_of_the_largest(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_that_nothing_speaks_for_has_an_empty_map(method: str, images: Images) -> None:
+    maps = make_cam(method, linear_model(), "features")(images, [2, 2, 2, 2])
+    np.testing.assert_array_equal(maps, np.zeros([4, 12, 12]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("head", "scale"),
+    [
+        (keras.layers.GlobalAveragePooling2D, 1.0),
+        (keras.layers.GlobalMaxPooling2D, 1.0),
+        # Gradients of both signs in a channel; at full size some are beyond the pole of alpha.
+        (keras.layers.Flatten, 0.05),
+    ],
+)
+def test_grad_cam_plus_plus_is_that_of_tf_keras_vis(
+    head: type[keras.layers.Layer], scale: float, seed: int, images: Images
+) -> None:
+    model = random_model(head(), seed=seed, scale=scale)
+    classes = [0, 1, 2, 0]
+    theirs = GradcamPlusPlus(model)(
+        CategoricalScore(classes),
+        images,
+        penultimate_layer="features",
+        seek_penultimate_conv_layer=False,
+        normalize_cam=False,
+    )
+    assert theirs.max() > 0
+    ours = make_cam("gradcam++", model, "features")(images, classes)
+    np.testing.assert_allclose(ours, as_shares_of_the_largest(theirs), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_constant_added_to_the_logit_does_not_change_the_map(method: str, images: Images) -> None:
+    plain, raised = (
+        make_cam(method, random_model(keras.layers.Flatten(), seed=5, bias=bias), "features")(
+            images, [0, 1, 2, 0]
+        )
+        for bias in (0.0, 1e4)  # exp(1e4) is far beyond float32
+    )
+    assert plain.max() == 1
+    np.testing.assert_allclose(raised, plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scaling_the_logit_does_not_change_the_map_with_a_pooled_head(
+    method: str, images: Images
+) -> None:
+    plain, *scaled = (
+        make_cam(method, linear_model(scale=scale), "features")(images, [0, 1, 1, 0])
+        for scale in (1.0, 1e-6, 1e6)
+    )
+    for maps in scaled:
+        np.testing.assert_allclose(maps, plain, atol=1e-5)
+
+
+def test_scaling_the_logit_never_changes_the_map_of_xgrad_cam(images: Images) -> None:
+    plain, scaled = (
+        make_cam("xgradcam", random_model(keras.layers.Flatten(), seed=6, scale=scale), "features")(
+            images, [0, 1, 2, 0]
+        )
+        for scale in (1.0, 1e3)
+    )
+    assert plain.max() == 1
+    np.testing.assert_allclose(scaled, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_picture_has_the_same_map_alone_and_in_a_batch(method: str, images: Images) -> None:
+    cam = make_cam(method, random_model(keras.layers.Flatten(), seed=7), "features")
+    together = cam(images, [0, 1, 2, 0])
+    for row, index in enumerate([0, 1, 2, 0]):
+        alone = cam(images[row : row + 1], [index])
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
+    np.testing.assert_array_equal(cam(images, [0, 1, 2, 0]), together)
+
+
+def test_smooth_maps_differ_from_plain_ones_by_the_noise_alone(images: Images) -> None:
+    model = random_model(keras.layers.Flatten(), seed=8)
+    plain = make_cam("gradcam++", model, "features")(images, [0, 1, 2, 0])
+    without = SmoothGradCamPlusPlus(model, "features", samples=3, noise_share=0.0)
+    np.testing.assert_allclose(without(images, [0, 1, 2, 0]), plain, atol=1e-5)
+    noisy = SmoothGradCamPlusPlus(model, "features", samples=3, noise_share=0.5)
+    assert np.abs(noisy(images, [0, 1, 2, 0]) - plain).max() > 0.01
+
+
+def test_the_noise_grows_with_the_range_of_the_picture(images: Images) -> None:
+    model = random_model(keras.layers.Flatten(), seed=9)
+    flat = np.full_like(images, 0.5)
+    np.testing.assert_allclose(
+        make_cam("smoothgradcam++", model, "features")(flat, [0, 1, 2, 0]),
+        make_cam("gradcam++", model, "features")(flat, [0, 1, 2, 0]),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_of_the_autoencoder_come_from_its_classifier(method: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = build_autoencoder(image_size=32, channels=1, classes=3, mean=100.0, variance=900.0)
+    pictures = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
+    classifier = keras.Model(model.inputs, model.get_layer("logits").output)
+    maps = make_cam(method, model, "encode4")(pictures, [0, 2])
+    assert maps.shape == (2, 32, 32)
+    assert maps.min() >= 0
+    assert maps.max() == 1
+    np.testing.assert_allclose(
+        maps, make_cam(method, classifier, "encode4")(pictures, [0, 2]), atol=1e-6
+    )
+
+
+def test_one_trace_serves_all_classes_and_batches(images: Images) -> None:
+    cam = make_cam("gradcam++", linear_model(), "features")
+    for classes in ([0], [1], [0, 1], [1, 0, 2], [0, 0, 0, 0]):
+        cam(images[: len(classes)], classes)
+    assert cam._probe.experimental_get_tracing_count() <= 2
+
+
+def test_a_model_that_cannot_be_explained_is_refused() -> None:
+    model = linear_model()
+    with pytest.raises(ValueError, match="known are gradcam"):
+        make_cam("gradcam", model, "features")
+    with pytest.raises(ValueError, match="no layer 'block14'"):
+        make_cam("xgradcam", model, "block14")
+    with pytest.raises(ValueError, match=r"must give \[batch, h, w, channels\]"):
+        make_cam("xgradcam", model, "logits")
+    nested = keras.Sequential([keras.Input([12, 12, 2]), model])
+    with pytest.raises(ValueError, match="of its own"):
+        make_cam("xgradcam", nested, "features")
+    autoencoder = build_autoencoder(image_size=32, channels=1, classes=2, mean=0.0, variance=1.0)
+    with pytest.raises(ValueError, match="before its logits"):
+        make_cam("xgradcam", autoencoder, "decode1")
+    x = keras.Input([4, 4, 1], name="x")
+    twice = keras.Model(x, [keras.layers.ReLU(name="a")(x), keras.layers.ReLU(name="b")(x)])
+    with pytest.raises(ValueError, match="2 outputs"):
+        make_cam("xgradcam", twice, "a")
+
+
+@pytest.mark.parametrize("classes", [[0, 1], [0, 1, 2, 3], [0, 1, 2, -1]])
+def test_class_indices_that_do_not_fit_are_refused(classes: list[int], images: Images) -> None:
+    with pytest.raises(ValueError, match="lass ind"):
+        make_cam("gradcam++", linear_model(), "features")(images, classes)
+
+
+def test_maps_have_the_size_of_the_picture_not_of_the_layer() -> None:
+    image = keras.Input([16, 24, 1])
+    features = keras.layers.Conv2D(3, 3, strides=4, activation="relu", name="features")(image)
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(features)))
+    maps = make_cam("xgradcam", model, "features")(tf.ones([1, 16, 24, 1]), [0])
+    assert maps.shape == (1, 16, 24)

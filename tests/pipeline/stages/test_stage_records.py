@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.config import Settings
+from pipeline.stages.records import run
+from records.errors import InputError
+from records.manifest import MANIFEST_NAME, read_manifest
+from records.shards import verify_shards
+from records.types import SPLITS
+
+
+def draw_folder(folder: Path, counts: dict[str, int]) -> Path:
+    """Pictures of noise in `<class>/` folders."""
+    rng = np.random.default_rng(0)
+    for label, count in counts.items():
+        (folder / label).mkdir(parents=True)
+        for index in range(count):
+            noise = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(noise).save(folder / label / f"{index:03d}.png")
+    return folder
+
+
+def run_in(tmp_path: Path, *, strict: bool = False) -> Path:
+    run(
+        Settings(
+            stage="records",
+            data_dir=tmp_path / "pictures",
+            work_dir=tmp_path / "run",
+            strict=strict,
+        )
+    )
+    return tmp_path / "run" / "records"
+
+
+def test_records_are_written_and_summed_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_folder(tmp_path / "pictures", {"io": 100, "nio": 10})
+    records = run_in(tmp_path)
+    manifest = read_manifest(records)
+    verify_shards(manifest)
+    assert (manifest.name, manifest.layout, manifest.classes) == (
+        "pictures",
+        "folders",
+        ("io", "nio"),
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "Layout folders. Pictures:",
+        "       train  validation  test  all",
+        "  io      64          16    20  100",
+        "  nio      6           2     2   10",
+        "  all     70          18    22  110",
+        f"Records are in {records}.",
+    ]
+    assert (records / "audit.json").is_file()
+    assert (records / "rejects.csv").is_file()
+
+
+def test_a_broken_picture_is_set_aside_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
+    (folder / "io" / "000.png").write_bytes(b"")
+    records = run_in(tmp_path)
+    printed = capsys.readouterr().out
+    assert read_manifest(records).counts["train"]["io"] == 19 - 3 - 4
+    assert "Set aside:\n" in printed
+    assert f"Each of them is in {records / 'audit.json'}." in printed
+    with (records / "rejects.csv").open(newline="") as file:
+        [reject] = csv.DictReader(file)
+    assert reject["path"] == "io/000.png"
+
+
+def test_strict_ends_the_run_for_one_broken_picture_and_leaves_the_audit(tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
+    (folder / "io" / "000.png").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        run_in(tmp_path, strict=True)
+    assert "io/000.png" in caught.value.problem
+    assert str(tmp_path / "run" / "records" / "audit.json") in caught.value.remedy
+    assert json.loads((tmp_path / "run" / "records" / "audit.json").read_text())
+    assert not (tmp_path / "run" / "records" / MANIFEST_NAME).exists()
+
+
+def test_strict_lets_a_faultless_folder_pass(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
+    assert read_manifest(run_in(tmp_path, strict=True)).count("train") == 13 + 6
+
+
+def test_more_than_half_set_aside_ends_the_run(tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "pictures", {"io": 10, "nio": 10})
+    broken = sorted(folder.glob("*/00[2-7].png"))
+    for path in broken[:10]:
+        path.write_bytes(b"no picture")
+    run_in(tmp_path)
+    broken[10].write_bytes(b"no picture")
+    with pytest.raises(InputError, match="11 of 20 pictures cannot be used") as caught:
+        run_in(tmp_path)
+    assert "--layout" in caught.value.remedy
+    assert "and 6 more" in caught.value.problem
+    assert not (tmp_path / "run" / "records" / MANIFEST_NAME).exists()
+
+
+def test_records_of_an_earlier_run_end_with_a_failed_one(tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 3})
+    run_in(tmp_path)
+    (folder / "nio" / "000.png").unlink()
+    with pytest.raises(InputError, match=r"nio has too few usable pictures \(2\)"):
+        run_in(tmp_path)
+    with pytest.raises(InputError, match="records has not been run here"):
+        read_manifest(tmp_path / "run" / "records")
+
+
+def test_copies_are_set_aside_but_are_no_sign_of_a_misread_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = draw_folder(tmp_path / "pictures", {"io": 10, "nio": 10})
+    for path in sorted(folder.glob("*/*.png")):
+        for copy in range(2):
+            shutil.copy(path, path.with_stem(f"{path.stem}_{copy}"))
+    manifest = read_manifest(run_in(tmp_path))
+    assert sum(manifest.count(split) for split in SPLITS) == 20
+    assert "Set aside:\n  exact_duplicate  40\n" in capsys.readouterr().out
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pictures"):
+        run_in(tmp_path)
