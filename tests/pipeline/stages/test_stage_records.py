@@ -134,3 +134,11 @@ def test_copies_are_set_aside_but_are_no_sign_of_a_misread_folder(
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pictures"):
         run_in(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_records_is_named(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "records").write_text("no folder")
+    with pytest.raises(InputError, match="run/records: File exists"):
+        run_in(tmp_path)
