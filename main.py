@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import sys
 from pathlib import Path
 
 from absl import app, flags
 
 from pipeline.config import LAYOUTS, MODELS, STAGES, Settings
+from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
 from records.errors import InputError
 
@@ -62,6 +62,8 @@ def run_stage(settings: Settings) -> None:
     if settings.stage != "all":
         # Before the module is imported: the message then comes at once, without TensorFlow.
         RunDir(settings.work_dir, settings.model).require_forerunner(settings.stage)
+        if settings.stage != "sample":
+            load_tensorflow()
         module = importlib.import_module(
             f"pipeline.stages.{_MODULES.get(settings.stage, settings.stage)}"
         )
@@ -104,6 +106,4 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    # TensorFlow writes pages of notes on start; whoever wants them sets the variable.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app.run(main, flags_parser=parse_flags)

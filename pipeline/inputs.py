@@ -19,18 +19,21 @@ Decode = Callable[[tf.Tensor], tf.Tensor]
 CACHE_BYTES_AT_MOST = 2 * 1024**3
 
 
-def make_evaluation_dataset(shards: list[Path], *, decode: Decode, batch_size: int) -> tf.data.Dataset:
+def make_evaluation_dataset(
+    shards: list[Path], *, decode: Decode, batch_size: int, count: int
+) -> tf.data.Dataset:
     """Batches of `(images, labels)` in the order of the records, each picture once.
 
     Args:
         shards: TFRecord files.
         decode: From encoded bytes, string `[]`, to float32 `[size, size, channels]`, 0 to 255.
         batch_size: Pictures a batch; the last one may be smaller.
+        count: Pictures in `shards`; another number found there is an error, not a short answer.
 
     Returns:
         Dataset of float32 `[batch, size, size, channels]` and int64 `[batch]`.
     """
-    pictures = _make_pictures(shards, decode)
+    pictures = _make_pictures(shards, decode).apply(tf.data.experimental.assert_cardinality(count))
     return pictures.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 

@@ -217,6 +217,7 @@ def run_phase(
         epochs=phase.epochs,
         validation_data=validation,
         callbacks=[stopping, history],
+        shuffle=False,
         verbose=1 if sys.stdout.isatty() else 2,
     ).epoch
     print(

@@ -20,3 +20,17 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real pictures are not at {folder}; NIOSCOPE_DATA names another place")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real", action="store_true", help="also train on the real pictures (some 20 minutes)"
+    )
+
+
+@pytest.fixture(scope="session")
+def long_real_data(request: pytest.FixtureRequest, real_data: Path) -> Path:
+    """As `real_data`, for checks that train at full size."""
+    if not request.config.getoption("--real"):
+        pytest.skip("trains at full size for minutes; give --real")
+    return real_data

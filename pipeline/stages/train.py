@@ -28,6 +28,7 @@ from pipeline.training import HistoryWriter, PhaseOutcome, balanced_class_weight
 from records.atomic import replacing
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
+from records.types import Split
 
 _CALIBRATION_PICTURES = 256
 
@@ -72,9 +73,12 @@ class _Plan:
             seed=self.seed,
         )
 
-    def validation(self) -> tf.data.Dataset:
+    def measured(self, split: Split) -> tf.data.Dataset:
         return inputs.make_evaluation_dataset(
-            self.manifest.shard_paths("validation"), decode=self.decode, batch_size=64
+            self.manifest.shard_paths(split),
+            decode=self.decode,
+            batch_size=64,
+            count=self.manifest.count(split),
         )
 
 
@@ -147,7 +151,7 @@ def _train_autoencoder(
         model,
         autoencoder.reconstruction_model(model),
         plan.training(plan.operations),
-        plan.validation(),
+        plan.measured("validation"),
         losses=AutoencoderLosses(
             losses.WeightedCrossEntropy(plan.class_weights), losses.ReconstructionLoss(variance)
         ),
@@ -176,7 +180,7 @@ def _train_backbone(
         outcomes = train_backbone(
             parts,
             plan.training(plan.operations),
-            plan.validation(),
+            plan.measured("validation"),
             cache_dir=_cache_dir(run_dir),
             counts=(plan.manifest.count("train"), plan.manifest.count("validation")),
             loss=losses.WeightedCrossEntropy(plan.class_weights),
@@ -231,11 +235,8 @@ def _start_backbone(model: keras.Model, weights: str, plan: _Plan) -> None:
 
 def _grey_statistics(plan: _Plan) -> tuple[float, float]:
     """Mean and variance of the training pictures' values, 0 to 255, all channels together."""
-    dataset = inputs.make_evaluation_dataset(
-        plan.manifest.shard_paths("train"), decode=plan.decode, batch_size=64
-    )
     count, total, squares = 0, 0.0, 0.0
-    for images, _ in dataset:
+    for images, _ in plan.measured("train"):
         values = images.numpy().astype(np.float64)
         count, total = count + values.size, total + values.sum()
         squares += np.square(values).sum()

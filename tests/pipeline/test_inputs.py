@@ -44,12 +44,18 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_evaluation_gives_each_picture_once_in_order_with_its_label(shards: list[Path]) -> None:
-    batches = list(inputs.make_evaluation_dataset(shards, decode=decode, batch_size=6))
+    batches = list(inputs.make_evaluation_dataset(shards, decode=decode, batch_size=6, count=COUNT))
     labels = np.concatenate([y for _, y in batches])
     np.testing.assert_array_equal(labels, np.arange(COUNT))
     images = np.concatenate([x for x, _ in batches])
     np.testing.assert_array_equal(images[:, 3, 3, 0], 10 * labels)
     assert [len(y) for _, y in batches] == [6, 6, 6, 2]
+
+
+def test_records_that_are_missing_are_no_short_answer(shards: list[Path]) -> None:
+    dataset = inputs.make_evaluation_dataset(shards[:1], decode=decode, batch_size=6, count=COUNT)
+    with pytest.raises(tf.errors.FailedPreconditionError):
+        list(dataset)
 
 
 def training(shards: list[Path], seed: int, line: str = "") -> list[tuple[np.ndarray, np.ndarray]]:
