@@ -33,12 +33,16 @@ def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int) -> tf.
     )
     pixels = tf.cond(
         is_deep,
-        lambda: tf.cast(tf.io.decode_png(encoded, channels=channels, dtype=tf.uint16), tf.float32)
-        / 257.0,
+        lambda: (
+            tf.cast(tf.io.decode_png(encoded, channels=channels, dtype=tf.uint16), tf.float32)
+            / 257.0
+        ),
         lambda: tf.cast(_decode_8_bit(encoded, channels), tf.float32),
     )
     resized = tf.image.resize(pixels, [image_size, image_size], antialias=True)
-    return tf.ensure_shape(tf.clip_by_value(resized, 0.0, 255.0), [image_size, image_size, channels])
+    return tf.ensure_shape(
+        tf.clip_by_value(resized, 0.0, 255.0), [image_size, image_size, channels]
+    )
 
 
 def _decode_8_bit(encoded: tf.Tensor, channels: int) -> tf.Tensor:
@@ -53,8 +57,6 @@ def _decode_8_bit(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 def _with_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     count = tf.shape(pixels)[-1]
-    colour = tf.cond(
-        count == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels[..., :3]
-    )
+    colour = tf.cond(count == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels[..., :3])
     colour = tf.ensure_shape(colour, [None, None, 3])
     return colour if channels == 3 else tf.image.rgb_to_grayscale(colour)

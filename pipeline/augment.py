@@ -176,18 +176,15 @@ def _sign(batch: int, seed: tf.Tensor) -> tf.Tensor:
 def _matrix(a: tf.Tensor, b: tf.Tensor, c: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
     """[[a, b, 0], [c, d, 0], [0, 0, 1]] for each picture of the batch."""
     zero, one = tf.zeros_like(a), tf.ones_like(a)
-    return tf.stack(
-        [tf.stack([a, b, zero], -1), tf.stack([c, d, zero], -1), tf.stack([zero, zero, one], -1)], 1
-    )
+    rows = ([a, b, zero], [c, d, zero], [zero, zero, one])
+    return tf.stack([tf.stack(row, -1) for row in rows], 1)
 
 
 def _translation(x: tf.Tensor, y: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """[[scale, 0, x], [0, scale, y], [0, 0, 1]] for each picture of the batch."""
     zero, one = tf.zeros_like(x), tf.ones_like(x)
-    return tf.stack(
-        [tf.stack([scale, zero, x], -1), tf.stack([zero, scale, y], -1)]
-        + [tf.stack([zero, zero, one], -1)],
-        1,
-    )
+    rows = ([scale, zero, x], [zero, scale, y], [zero, zero, one])
+    return tf.stack([tf.stack(row, -1) for row in rows], 1)
 
 
 def _flip(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:

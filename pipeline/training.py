@@ -137,10 +137,10 @@ class HistoryWriter(keras.callbacks.Callback):
         log_dir: Where TensorBoard's event files go.
     """
 
-    COLUMNS = ("epoch", "phase", "seconds", "learning_rate") + tuple(
-        prefix + name
-        for name in ("loss", "accuracy", "logits_loss", "reconstruction_loss")
-        for prefix in ("", "val_")
+    COLUMNS = (
+        *("epoch", "phase", "seconds", "learning_rate"),
+        *("loss", "accuracy", "logits_loss", "reconstruction_loss"),
+        *("val_loss", "val_accuracy", "val_logits_loss", "val_reconstruction_loss"),
     )
 
     def __init__(self, path: Path, log_dir: Path) -> None:
@@ -159,7 +159,10 @@ class HistoryWriter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Adds a row, and the same numbers for TensorBoard."""
-        values = {key.replace("logits_accuracy", "accuracy"): float(logs[key]) for key in logs or {}}
+        values = {
+            name.replace("logits_accuracy", "accuracy"): float(value)
+            for name, value in (logs or {}).items()
+        }
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         row = {"epoch": len(self._rows) + 1, "phase": self._phase, **values}
         row["seconds"] = round(time.monotonic() - self._started, 3)

@@ -51,9 +51,7 @@ def run(settings: Settings) -> None:
             ),
         )
         shards = read_manifest(run_dir.records).shard_paths("test")
-        difference = _require_same_answers(
-            candidate, shards, read_predictions(run_dir.predictions)
-        )
+        difference = _require_same_answers(candidate, shards, read_predictions(run_dir.predictions))
         version = _publish(candidate, run_dir.export)
     print(
         f"The SavedModel gives the evaluation's answers on all test pictures (largest difference "

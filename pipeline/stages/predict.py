@@ -198,9 +198,7 @@ def _summary(
 ) -> str:
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     lines = [f"Judged {len(predictions.source_ids)} pictures by {saved_model}:"]
-    lines += [
-        f"  {name}  {count}" for name, count in zip(predictions.classes, counts, strict=True)
-    ]
+    lines += [f"  {name}  {count}" for name, count in zip(predictions.classes, counts, strict=True)]
     if rejects:
         lines.append(f"  set aside  {len(rejects)} (see {output / 'rejects.csv'})")
     return "\n".join([*lines, f"Answers: {output / 'predictions.csv'}"])

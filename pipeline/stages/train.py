@@ -54,9 +54,7 @@ class _Plan:
 
     @property
     def decode(self) -> inputs.Decode:
-        return functools.partial(
-            decode_picture, image_size=self.image_size, channels=self.channels
-        )
+        return functools.partial(decode_picture, image_size=self.image_size, channels=self.channels)
 
     @property
     def class_weights(self) -> list[float]:
@@ -280,5 +278,3 @@ def _facts(
         versions=provenance.versions(),
         git_commit=provenance.git_commit(),
     )
-
-

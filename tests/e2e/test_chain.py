@@ -85,9 +85,7 @@ def test_the_figures_are_those_of_the_predictions(run: tuple[Path, str, str]) ->
     for row in rows:
         assert abs(float(row["p_io"]) + float(row["p_nio"]) - 1) < 1e-6
         assert row["score"] == row["p_nio"]
-        assert (row["predicted"] == "nio") == (
-            np.float32(row["score"]) >= np.float32(threshold)
-        )
+        assert (row["predicted"] == "nio") == (np.float32(row["score"]) >= np.float32(threshold))
         assert row["decision"] == {"nio": "fail", "io": "pass"}[row["predicted"]]
         assert row["source_id"].startswith(f"test/images/{row['true']}/")
     escapes = [row for row in rows if (row["true"], row["predicted"]) == ("nio", "io")]
@@ -148,9 +146,7 @@ def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) 
     cells = lines[1].split(",")
     cells[-2:] = ["0.123", "0.877"]
     predictions.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
-    done = nioscope(
-        "--stage=export", f"--work_dir={work_dir}", f"--model={model}", status=2
-    )
+    done = nioscope("--stage=export", f"--work_dir={work_dir}", f"--model={model}", status=2)
     predictions.write_text(whole)
     assert "Nothing was published" in done.stderr
     assert cells[0] in done.stderr

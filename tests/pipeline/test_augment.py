@@ -75,9 +75,7 @@ def test_mirrors_and_quarter_turns_are_exact_and_all_occur(
     images = pictures(batch=64, side=side)
     seen = set()
     for before, after in zip(images.numpy(), augmented(line, images), strict=True):
-        matches = [
-            i for i, view in enumerate(views) if np.allclose(view(before), after, atol=1e-3)
-        ]
+        matches = [i for i, view in enumerate(views) if np.allclose(view(before), after, atol=1e-3)]
         assert len(matches) == 1
         seen.add(matches[0])
     assert seen == set(range(len(views)))
@@ -127,9 +125,7 @@ def test_noise_has_the_deviation_drawn() -> None:
     operations = parse_augmentation("noise(0.05)")
     drawn = augment.draw(operations, 2, tf.constant([5, 6]))
     result = augment.apply(operations, images, drawn).numpy()
-    np.testing.assert_allclose(
-        result.std(axis=(1, 2, 3)), drawn.noise.numpy().ravel(), rtol=0.03
-    )
+    np.testing.assert_allclose(result.std(axis=(1, 2, 3)), drawn.noise.numpy().ravel(), rtol=0.03)
 
 
 def test_rotation_turns_about_the_centre_by_the_angle_drawn() -> None:

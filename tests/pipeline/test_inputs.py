@@ -36,9 +36,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
                 )
                 names = [str(n) for n in range(COUNT)]
                 writer.write(
-                    schema.encode_example(
-                        example, buffer.getvalue(), classes=names, box_classes=()
-                    )
+                    schema.encode_example(example, buffer.getvalue(), classes=names, box_classes=())
                 )
     return paths
 
@@ -94,7 +92,7 @@ def test_the_seed_decides_order_and_augmentation(shards: list[Path]) -> None:
         np.testing.assert_array_equal(y, again_y)
     assert any((y != other).any() for (_, y), (_, other) in zip(runs[0], runs[2], strict=True))
     # No two rounds see the same picture augmented the same way.
-    flat = {int(y): [] for y in range(COUNT)}
+    flat: dict[int, list[np.ndarray]] = {y: [] for y in range(COUNT)}
     for images, labels in runs[0]:
         for image, label in zip(images, labels, strict=True):
             flat[int(label)].append(image)

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from records.audit import Audit, audit, write_audit
+from records.errors import InputError
+from records.layouts import Discovery, find_samples
+from records.types import AnnotatedObject, Annotation, BoundingBox, Finding
+from records.voc import format_annotation
+
+
+def draw(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (20, 30), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def annotate(path: Path, *objects: tuple[str, float, float, float, float], width: int = 30) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = tuple(AnnotatedObject(name, BoundingBox(*bounds)) for name, *bounds in objects)
+    path.write_bytes(format_annotation(Annotation(path.stem, width, 20, 1, items)))
+
+
+def run(folder: Path) -> Audit:
+    return audit(find_samples(folder))
+
+
+def summarise(found: Audit) -> list[tuple[str, str, bool]]:
+    return [(finding.code, finding.path, finding.is_error) for finding in found.findings]
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """Four `io` and four `nio` pictures, the latter with an object of class `void` each."""
+    folder = tmp_path / "data"
+    for index in range(4):
+        draw(folder / f"images/io/io_{index}.png", index)
+        draw(folder / f"images/nio/nio_{index}.png", 100 + index)
+        annotate(folder / f"annotations/nio_{index}.xml", ("void", 1, 2, 5, 6))
+    return folder
+
+
+def test_a_sound_data_set(good: Path) -> None:
+    found = run(good)
+    assert (found.layout, found.classes, found.box_classes) == ("images", ("io", "nio"), ("void",))
+    assert found.findings == ()
+    assert [example.source_id for example in found.examples] == sorted(
+        path.relative_to(good).as_posix() for path in good.rglob("*.png")
+    )
+    last = found.examples[-1]
+    assert (last.image_format, last.width, last.height, last.is_grey) == ("png", 30, 20, True)
+    assert last.objects == (AnnotatedObject("void", BoundingBox(1, 2, 5, 6)),)
+    assert found.examples[0].objects == ()
+
+
+def plant_every_fault(folder: Path) -> None:
+    """One picture of each fault, named after it."""
+    images, annotations = folder / "images/nio", folder / "annotations"
+    (images / "empty.png").touch()
+    (images / "cut.png").write_bytes((images / "nio_0.png").read_bytes()[:200])
+    Image.new("L", (30, 20), 7).save(images / "tiff.png", "TIFF")
+    Image.new("L", (30, 20), 8).save(images / "lies.png", "JPEG")
+    shutil.copy(images / "nio_1.png", images / "zz_copy.png")
+    for index, name in enumerate(("both", "io")):
+        draw(folder / f"images/{('io', 'nio')[index]}/contradiction_{name}.png", 300)
+    for index, name in enumerate(("xml", "size", "outside", "clipped", "empty_box")):
+        draw(images / f"{name}.png", 200 + index)
+    (annotations / "xml.xml").write_text("<annotation><object></annotation>")
+    annotate(annotations / "size.xml", ("void", 1, 1, 2, 2), width=31)
+    annotate(annotations / "outside.xml", ("void", 1, 1, 2, 25))
+    annotate(annotations / "clipped.xml", ("void", 29, 1, 31, 5))
+    annotate(annotations / "empty_box.xml", ("void", 3, 3, 3, 9))
+    annotate(annotations / "orphan.xml")
+
+
+PLANTED = [
+    ("orphan_annotation", "annotations/orphan.xml", False),
+    ("exact_duplicate", "images/io/contradiction_both.png", True),
+    ("box_clipped", "images/nio/clipped.png", False),
+    ("exact_duplicate", "images/nio/contradiction_io.png", True),
+    ("unreadable_picture", "images/nio/cut.png", True),
+    ("empty_file", "images/nio/empty.png", True),
+    ("empty_box", "images/nio/empty_box.png", True),
+    ("wrong_extension", "images/nio/lies.png", False),
+    ("box_outside", "images/nio/outside.png", True),
+    ("size_mismatch", "images/nio/size.png", False),
+    ("unsupported_picture", "images/nio/tiff.png", True),
+    ("broken_annotation", "images/nio/xml.png", True),
+    ("exact_duplicate", "images/nio/zz_copy.png", False),
+]
+
+
+def test_every_fault_is_reported_in_one_run(good: Path) -> None:
+    plant_every_fault(good)
+    found = run(good)
+    assert summarise(found) == PLANTED
+    kept = {example.source_id for example in found.examples}
+    set_aside = {path for _, path, is_error in PLANTED if is_error} | {"images/nio/zz_copy.png"}
+    assert kept.isdisjoint(set_aside)
+    assert {path for code, path, is_error in PLANTED if not is_error} - kept == {
+        "annotations/orphan.xml",
+        "images/nio/zz_copy.png",
+    }
+    clipped = next(item for item in found.examples if item.source_id.endswith("clipped.png"))
+    assert clipped.objects[0].box == BoundingBox(29, 1, 30, 5)
+    assert all(finding.reason and finding.remedy for finding in found.findings)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_every_fault(good)
+    found = run(good)
+    for threads in (1, 7):
+        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        assert run(good) == found
+
+
+def test_unknown_classes_and_objects_of_another_class(tmp_path: Path) -> None:
+    for index, (label, name) in enumerate(
+        [("a", "a"), ("a", "b"), ("b", "b"), ("b", "b"), ("b", "scratsch")]
+    ):
+        draw(tmp_path / f"images/{label}/{index}.png", index)
+        annotate(tmp_path / f"annotations/{index}.xml", (name, 1, 1, 5, 5))
+    found = run(tmp_path)
+    assert summarise(found) == [
+        ("object_of_other_class", "images/a/1.png", False),
+        ("unknown_class", "images/b/4.png", True),
+    ]
+    assert len(found.examples) == 4
+    assert found.box_classes == ("a", "b")
+
+
+def test_classes_from_objects(tmp_path: Path) -> None:
+    for index in range(5):
+        draw(tmp_path / f"{index}.png", index)
+    annotate(tmp_path / "0.xml", ("void", 0, 0, 3, 3), ("crack", 0, 0, 9, 9))
+    annotate(tmp_path / "1.xml", ("void", 0, 0, 3, 3))
+    annotate(tmp_path / "2.xml")
+    (tmp_path / "3.xml").write_text("no XML")
+    found = run(tmp_path)
+    assert found.layout == "flat"
+    assert [(item.source_id, item.label) for item in found.examples] == [
+        ("0.png", "crack"),
+        ("1.png", "void"),
+        ("2.png", "io"),
+    ]
+    assert summarise(found) == [
+        ("broken_annotation", "3.png", True),
+        ("unlabelled_picture", "4.png", True),
+    ]
+
+
+def refuse(folder: Path) -> InputError:
+    with pytest.raises(InputError) as caught:
+        run(folder)
+    return caught.value
+
+
+def test_one_class_only(tmp_path: Path) -> None:
+    for index in range(3):
+        draw(tmp_path / f"io/{index}.png", index)
+    error = refuse(tmp_path)
+    assert error.problem == "All 3 usable pictures are of one class, io."
+    assert "a folder of their own" in error.remedy
+    (tmp_path / "nio").mkdir()
+    (tmp_path / "nio/3.png").touch()
+    assert "Set aside were:\n  nio/3.png: the file holds no bytes" in refuse(tmp_path).problem
+
+
+def test_one_class_only_in_annotations(tmp_path: Path) -> None:
+    draw(tmp_path / "0.png", 0)
+    annotate(tmp_path / "0.xml", ("void", 0, 0, 3, 3))
+    assert "or with none (class io)" in refuse(tmp_path).remedy
+
+
+def test_no_usable_picture(tmp_path: Path) -> None:
+    for name in ("io/1.png", "io/2.png", "nio/3.png", "nio/4.png", "nio/5.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    error = refuse(tmp_path)
+    assert error.problem.startswith("None of the 5 pictures can be used:\n  io/1.png: ")
+    assert error.problem.endswith("\n  and 2 more")
+    with pytest.raises(InputError, match="None of the 0 pictures"):
+        audit(Discovery("folders", (), ()))
+
+
+def test_the_files_of_an_audit(good: Path, tmp_path: Path) -> None:
+    plant_every_fault(good)
+    found = run(good)
+    write_audit(found, tmp_path / "records")
+    written = json.loads((tmp_path / "records/audit.json").read_text(encoding="utf-8"))
+    assert written["layout"] == "images"
+    assert written["classes"] == ["io", "nio"]
+    assert written["box_classes"] == ["void"]
+    assert written["pictures_per_class"] == {"io": 4, "nio": 7}
+    assert written["findings_per_code"] == Counter(code for code, _, _ in PLANTED)
+    assert written["findings"] == [dataclasses.asdict(finding) for finding in found.findings]
+    with (tmp_path / "records/rejects.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rejected = [row for row in PLANTED if row[2] or row[1].endswith("zz_copy.png")]
+    assert [(row["code"], row["path"]) for row in rows] == [
+        (code, path) for code, path, _ in rejected
+    ]
+    assert list(rows[0]) == ["path", "code", "reason", "remedy"]
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+1", "-1", "@SUM(A1)", "\t1", "\r1"])
+def test_a_spreadsheet_takes_no_cell_for_a_formula(good: Path, tmp_path: Path, name: str) -> None:
+    finding = Finding("empty_file", name, 'a "reason", with commas\nand lines', "=remedy", True)
+    write_audit(dataclasses.replace(run(good), findings=(finding,)), tmp_path)
+    with (tmp_path / "rejects.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[1] == ["'" + name, "empty_file", finding.reason, "'=remedy"]
+
+
+def test_published_data_sets(real_data: Path) -> None:
+    neu = run(real_data / "neu-det")
+    assert Counter(finding.code for finding in neu.findings) == {
+        "object_of_other_class": 123,
+        "exact_duplicate": 1,
+    }
+    copy = next(finding for finding in neu.findings if finding.code == "exact_duplicate")
+    assert copy.path == "train/images/patches/patches_105.jpg"
+    assert "patches_101.jpg" in copy.reason
+    assert len(neu.examples) == 1799
+    assert neu.box_classes == neu.classes
+    assert {example.is_grey for example in neu.examples} == {True}
+
+
+def test_published_tiles(real_data: Path) -> None:
+    tiles = run(real_data / "magnetic-tile")
+    assert tiles.findings == ()
+    assert Counter(example.label for example in tiles.examples) == {"io": 952, "nio": 392}
+    assert tiles.box_classes == ("blowhole", "break", "crack", "fray", "uneven")
+    assert sum(len(example.objects) for example in tiles.examples) == 445

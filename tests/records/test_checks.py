@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records.checks import Checked, check_annotation, choose_label, choose_vocabulary
+from records.pictures import PictureFacts
+from records.types import AnnotatedObject, Annotation, BoundingBox, Sample
+
+SAMPLE = Sample("nio/a.jpg", Path("data/nio/a.jpg"), Path("data/annotations/a.xml"), "nio", None)
+FACTS = PictureFacts("jpeg", 40, 30, True, "0" * 64)
+
+
+def named(name: str, *bounds: float) -> AnnotatedObject:
+    return AnnotatedObject(name, BoundingBox(*(bounds or (0, 0, 1, 1))))
+
+
+def check(
+    *objects: AnnotatedObject, vocabulary: frozenset[str] | None = None, width: int = 0
+) -> Checked:
+    annotation = Annotation("a.jpg", width, 0, 0, objects)
+    return check_annotation(SAMPLE, FACTS, annotation, vocabulary=vocabulary)
+
+
+def test_a_good_annotation_is_left_as_it_is() -> None:
+    objects = (named("crack", 0, 0, 40, 30), named("void", 39.5, 29, 40, 30))
+    assert check(*objects, width=40) == Checked(objects, ())
+
+
+@pytest.mark.parametrize(
+    ("bounds", "clipped"),
+    [
+        ((-1, -1, 5, 5), (0, 0, 5, 5)),
+        ((2, 2, 41, 31), (2, 2, 40, 30)),
+        ((-0.25, 3, 40.5, 8), (0, 3, 40, 8)),
+    ],
+)
+def test_boxes_up_to_a_pixel_out_are_clipped(
+    bounds: tuple[float, ...], clipped: tuple[float, ...]
+) -> None:
+    found = check(named("crack", *bounds))
+    assert found.objects == (named("crack", *clipped),)
+    assert [(finding.code, finding.is_error) for finding in found.findings] == [
+        ("box_clipped", False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "code"),
+    [
+        ((-1.5, 0, 5, 5), "box_outside"),
+        ((0, 0, 5, 31.25), "box_outside"),
+        ((40, 0, 41, 5), "box_outside"),  # Nothing of it would be left.
+        ((100, 100, 120, 120), "box_outside"),
+        ((5, 5, 5, 9), "empty_box"),
+        ((9, 5, 5, 9), "empty_box"),
+        ((5, 9, 9, 5), "empty_box"),
+    ],
+)
+def test_boxes_that_cannot_be_used(bounds: tuple[float, ...], code: str) -> None:
+    found = check(named("crack", *bounds))
+    assert found.objects == ()
+    assert [(finding.code, finding.is_error) for finding in found.findings] == [(code, True)]
+
+
+def test_findings_name_the_picture_the_annotation_and_the_object() -> None:
+    bad = named("void", 9, 9, 50, 12)
+    (finding,) = check(named("void", 1, 1, 2, 2), bad, bad, bad).findings
+    assert finding.path == "nio/a.jpg"
+    assert finding.reason == (
+        "annotations/a.xml: object 2 (void) reaches 10 px beyond the picture of 40 x 30 px: "
+        "xmin=10 ymin=10 xmax=50 ymax=12 in the XML; and 2 more such objects"
+    )
+
+
+@pytest.mark.parametrize(("width", "expected"), [(0, []), (40, []), (41, ["size_mismatch"])])
+def test_a_size_that_was_given_must_be_right(width: int, expected: list[str]) -> None:
+    assert [finding.code for finding in check(width=width).findings] == expected
+
+
+def test_names_are_held_against_the_vocabulary() -> None:
+    objects = (named("nio"), named("io"), named("scratch"))
+    found = check(*objects, vocabulary=frozenset({"io", "nio"}))
+    assert [(finding.code, finding.is_error) for finding in found.findings] == [
+        ("object_of_other_class", False),
+        ("unknown_class", True),
+    ]
+    assert "object 3 (scratch) is of none of the classes io, nio" in found.findings[1].reason
+    assert check(*objects).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "speaks_of_folders"),
+    [
+        (["a", "b", "a"], True),
+        (["a", "crack"], True),
+        (["a", "crack", "void"], False),
+        (["crack"], False),
+        ([], False),
+    ],
+)
+def test_half_of_the_names_make_the_folders_the_vocabulary(
+    names: list[str], speaks_of_folders: bool
+) -> None:
+    annotations = [Annotation("", 0, 0, 0, (named(name),)) for name in names]
+    folders = frozenset({"a", "b"})
+    assert choose_vocabulary(folders, annotations) == (folders if speaks_of_folders else None)
+
+
+def test_without_folders_any_name_may_be() -> None:
+    assert choose_vocabulary(frozenset(), [Annotation("", 0, 0, 0, (named("a"),))]) is None
+
+
+@pytest.mark.parametrize(
+    ("objects", "label"),
+    [
+        ([], "io"),
+        ([named("a", 0, 0, 3, 3), named("b", 0, 0, 2, 5)], "b"),
+        ([named("a", 0, 0, 3, 3), named("b", 0, 0, 2, 4), named("b", 5, 5, 6, 7)], "b"),
+        ([named("b", 0, 0, 2, 2), named("a", 3, 3, 5, 5)], "a"),
+    ],
+)
+def test_the_label_is_the_class_of_the_largest_area(
+    objects: list[AnnotatedObject], label: str
+) -> None:
+    assert choose_label(objects) == label
+    assert choose_label(reversed(objects)) == label
+
+
+BOUNDS = st.floats(-50, 90)
+
+
+@given(st.tuples(BOUNDS, BOUNDS, BOUNDS, BOUNDS))
+def test_what_is_kept_is_within_the_picture(bounds: tuple[float, ...]) -> None:
+    found = check(named("crack", *bounds))
+    before = BoundingBox(*bounds)
+    assert len(found.objects) + sum(finding.is_error for finding in found.findings) == 1
+    for item in found.objects:
+        assert item.box.is_within(FACTS.width, FACTS.height)
+        assert item.box == before or [f.code for f in found.findings] == ["box_clipped"]
+    if before.is_within(FACTS.width, FACTS.height):
+        assert found == Checked((named("crack", *bounds),), ())
