@@ -20,8 +20,8 @@ from sklearn import metrics as sk
 
 from pipeline.curves import PrecisionRecallCurve, RocCurve, trace_precision_recall, trace_roc
 from pipeline.rates import Rate, measure_rate
-from pipeline.sheets import format_csv
 from records.atomic import write_text
+from records.sheets import format_csv
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.floating]

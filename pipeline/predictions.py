@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.sheets import format_csv, parse_csv
 from records.atomic import write_text
 from records.errors import InputError
+from records.sheets import format_csv, parse_csv
 
 UNKNOWN = -1
 _FIXED = ("source_id", "true", "predicted", "decision", "score")

@@ -18,10 +18,10 @@ from pipeline.config import Settings
 from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import UNKNOWN, Predictions, write_predictions
 from pipeline.rundir import RunDir
-from pipeline.sheets import format_csv
 from records.atomic import replacing, write_text
 from records.errors import InputError
 from records.pictures import PictureError, probe_bytes
+from records.sheets import format_csv
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
 _BATCH_SIZE = 32

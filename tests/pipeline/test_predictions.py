@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.predictions import UNKNOWN, Predictions, read_predictions, write_predictions
-from pipeline.sheets import format_csv, guard_cell, parse_csv, unguard_cell
 from records.errors import InputError
+from records.sheets import format_csv, guard_cell, parse_csv, unguard_cell
 
 
 def _two(source_ids: tuple[str, ...] = ("a.png", "b.png")) -> Predictions:

@@ -1,0 +1,100 @@
+"""Every kind of fault a data set can have: its code, whether the picture is lost, what to do.
+
+One row a kind. A new kind of finding is a new row here and the check that finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from records.types import Finding
+
+
+def order_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each finding once, ordered by path, code and reason."""
+    return tuple(sorted(set(findings), key=lambda item: (item.path, item.code, item.reason)))
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A kind of fault.
+
+    Attributes:
+        code: Short name in snake_case; what `audit.json` counts by.
+        is_error: Whether a picture with it is set aside.
+        remedy: What to do about it.
+    """
+
+    code: str
+    is_error: bool
+    remedy: str
+
+    def found(self, path: str, reason: str) -> Finding:
+        """Makes the finding that `path` (below the data folder) has this fault."""
+        return Finding(self.code, path, reason, self.remedy, self.is_error)
+
+
+# What lies in the folder.
+BAD_NAME = Fault("bad_name", True, "Rename it; the name is no valid UTF-8.")
+BAD_LINK = Fault("bad_link", True, "Put a copy of what it points to in its place.")
+NESTED_PICTURES = Fault(
+    "nested_pictures", True, "Move the pictures one level up, into the folder of their class."
+)
+EMPTY_CLASS = Fault("empty_class", False, "Add pictures, or delete the folder.")
+UNLABELLED_PICTURE = Fault(
+    "unlabelled_picture",
+    True,
+    "Add its annotation (one without objects when nothing was found), or move the picture into the "
+    "folder of its class.",
+)
+ORPHAN_ANNOTATION = Fault("orphan_annotation", False, "Add the picture, or delete the annotation.")
+DUPLICATE_NAME = Fault(
+    "duplicate_name",
+    False,
+    "Rename the pictures, or put their class folder's name into <folder> of the annotation.",
+)
+NAME_WITHOUT_LABEL = Fault(
+    "duplicate_name",
+    True,
+    "Rename the pictures so that each has an annotation of its own name.",
+)
+LISTED_MISSING = Fault(
+    "listed_missing", False, "Add the picture, or take its line out of the list."
+)
+LISTED_TWICE = Fault("listed_twice", False, "Take the picture out of all lists but one.")
+
+# What a picture's file holds.
+EMPTY_FILE = Fault("empty_file", True, "Copy the picture again from where it came from.")
+UNREADABLE_PICTURE = Fault(
+    "unreadable_picture", True, "Copy the picture again from where it came from."
+)
+UNSUPPORTED_PICTURE = Fault("unsupported_picture", True, "Save it as 8 or 16 bit PNG, grey or RGB.")
+TOO_LARGE_PICTURE = Fault("too_large_picture", True, "Crop it or scale it down.")
+WRONG_EXTENSION = Fault("wrong_extension", False, "Rename the file after what it holds.")
+EXACT_DUPLICATE = Fault("exact_duplicate", False, "Delete one of the two.")
+CONTRADICTING_DUPLICATE = Fault(
+    "exact_duplicate", True, "Decide which class is right and delete the other copies."
+)
+
+# What an annotation says.
+BROKEN_ANNOTATION = Fault(
+    "broken_annotation", True, "Mend the XML or draw the boxes again; VOC is what labelImg writes."
+)
+SIZE_MISMATCH = Fault(
+    "size_mismatch", False, "See that the boxes fit the picture, then correct <size>."
+)
+BOX_OUTSIDE = Fault(
+    "box_outside", True, "Correct the box, or see whether the picture was scaled after annotating."
+)
+BOX_CLIPPED = Fault("box_clipped", False, "None is needed; the box was cut at the picture's edge.")
+EMPTY_BOX = Fault("empty_box", True, "Correct the box or delete the object.")
+UNKNOWN_CLASS = Fault(
+    "unknown_class", True, "Correct the object's <name>, or add a folder of that class."
+)
+OBJECT_OF_OTHER_CLASS = Fault(
+    "object_of_other_class", False, "None is needed if the picture shows both; its folder decides."
+)
+
+SET_ASIDE_CODES = frozenset({EXACT_DUPLICATE.code})
+"""Warnings whose picture is left out all the same, because it adds nothing."""
