@@ -1,6 +1,6 @@
 """Nioscope's command line: reads the flags, checks them, runs the stage; nothing else.
 
-    python main.py --stage=all --data_dir=PICTURES --work_dir=RUN
+python main.py --stage=all --data_dir=PICTURES --work_dir=RUN
 """
 
 from __future__ import annotations

@@ -14,6 +14,10 @@ import json
 import sys
 from typing import Any
 
+if __name__ == "__main__":
+    # TensorFlow imports Keras by itself where it can; here it cannot, and nothing else may.
+    sys.modules.update(dict.fromkeys(("keras", "tf_keras")))  # type: ignore[arg-type]
+
 import tensorflow as tf
 
 _SIGNATURE = "serving_default"
@@ -65,13 +69,10 @@ def judge_records(saved_model: str, records: list[str]) -> dict[str, list[Any]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Writes the answers as JSON; fails when Keras was loaded after all."""
+    """Writes the answers as JSON."""
     tf.compat.v1.logging.set_verbosity("ERROR")
     saved_model, answers, *records = arguments
     values = judge_records(saved_model, records)
-    loaded = [name for name in sys.modules if name.split(".")[0] in ("keras", "tf_keras")]
-    if loaded:
-        raise SystemExit(f"the clean process has loaded Keras: {loaded[:3]}")
     with open(answers, "w", encoding="utf-8") as file:  # noqa: PTH123 - no other import than needed
         json.dump(values, file, allow_nan=False)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from models.cam import METHODS, ClassActivationMap, make_cam
 from models.picture import decode_picture
 from pipeline import overlay
 from pipeline.config import Settings
+from pipeline.filenames import digested_name, safe_name
 from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, read_predictions
 from pipeline.report import write_report
@@ -33,7 +32,6 @@ from records.types import AnnotatedObject, BoundingBox
 INDEX_NAME = "maps.json"
 
 _BATCH_SIZE = 8
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}")
 _TITLES = {
     "gradcam++": "Grad-CAM++",
     "smoothgradcam++": "Smooth Grad-CAM++",
@@ -108,13 +106,12 @@ def write_maps(run_dir: RunDir) -> int:
 
 def picture_file(source_id: str) -> str:
     """File name of a picture's maps: readable, safe everywhere, and of no other picture."""
-    return f"{_name_with_digest(source_id)}.png"
+    return f"{digested_name(source_id)}.png"
 
 
 def sheet_file(class_name: str) -> str:
     """File name of a class's contact sheet: `sheet_<class>.png` wherever that is a safe name."""
-    is_safe = _SAFE_NAME.fullmatch(class_name) is not None
-    return f"sheet_{class_name if is_safe else _name_with_digest(class_name)}.png"
+    return f"sheet_{safe_name(class_name)}.png"
 
 
 def format_caption(item: Judged, fail_classes: Sequence[str]) -> str:
@@ -224,11 +221,6 @@ def _index_entry(item: Judged) -> dict[str, str | float]:
         "probability": item.probability,
         "file": picture_file(item.source_id),
     }
-
-
-def _name_with_digest(text: str) -> str:
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_")[-60:]
-    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _remove_earlier(folder: Path) -> None:

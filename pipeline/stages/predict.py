@@ -15,6 +15,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipeline.config import Settings
+from pipeline.filenames import safe_name
 from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import UNKNOWN, Predictions, write_predictions
 from pipeline.rundir import RunDir
@@ -156,7 +157,7 @@ def _collect(
 
     return Predictions(
         classes=facts.classes,
-        source_ids=tuple(path.as_posix() for path in paths),
+        source_ids=tuple(map(_name, paths)),
         true=np.full([len(paths)], UNKNOWN, np.int64),
         predicted=column("label_index"),
         decisions=tuple(value.decode() for value in column("decision")),
@@ -169,7 +170,7 @@ def _copy_by_class(paths: list[Path], predictions: Predictions, folder: Path) ->
     """Copies each picture into the folder of its class; a name taken gets a number behind it."""
     taken: set[Path] = set()
     for path, index in zip(paths, predictions.predicted, strict=True):
-        class_folder = folder / predictions.classes[index]
+        class_folder = folder / safe_name(predictions.classes[index])
         target, number = class_folder / path.name, 1
         while target in taken:
             number += 1
@@ -180,8 +181,13 @@ def _copy_by_class(paths: list[Path], predictions: Predictions, folder: Path) ->
 
 
 def _write_rejects(path: Path, rejects: list[tuple[Path, str]]) -> None:
-    rows = [(name.as_posix(), reason) for name, reason in rejects]
+    rows = [(_name(picture), reason) for picture, reason in rejects]
     write_text(path, format_csv([("path", "reason"), *rows]))
+
+
+def _name(path: Path) -> str:
+    """The path as text that can be written: a file system may hold names that are no UTF-8."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _make_folder(folder: Path) -> None:
