@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from pipeline.config import LAYOUTS, MODELS, STAGES, Settings
 from pipeline.quiet import load_tensorflow
@@ -85,6 +85,7 @@ def settings_from_flags() -> Settings:
 
 def main(argv: list[str]) -> None:
     """Runs a stage; a fault that the user can mend is one message and exit status 2."""
+    logging.set_verbosity(logging.WARNING)  # TensorFlow's notes on how it saves a model
     try:
         if len(argv) > 1:
             raise InputError(

@@ -43,3 +43,13 @@ class ReconstructionLoss(keras.losses.Loss):
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Returns float32 `[batch]` from two `[batch, height, width, channels]`, 0 to 255."""
         return tf.reduce_mean(tf.square(y_true - y_pred), axis=[1, 2, 3]) / self._variance
+
+
+def balanced_class_weights(counts: Sequence[int]) -> list[float]:
+    """Weights that give every class the same sum: `n / (classes * n_class)`.
+
+    Args:
+        counts: Training pictures of each class, all at least 1.
+    """
+    total = sum(counts)
+    return [total / (len(counts) * count) for count in counts]

@@ -24,11 +24,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from pipeline import affine
 from records.errors import InputError
 
 _WHITE = 255.0
@@ -47,8 +47,7 @@ class Draw:
     """What was drawn for one batch.
 
     Attributes:
-        affine: float32 `[batch, 3, 3]`; takes homogeneous output coordinates to input coordinates,
-            both with the picture's centre as 0 and its edges as -1 and 1 (x right, y down).
+        affine: float32 `[batch, 3, 3]`, as `pipeline.affine` has it.
         offset: float32 `[batch, 1, 1, 1]`, in grey values.
         gain: float32 `[batch, 1, 1, 1]`, about the picture's mean.
         noise: float32 `[batch, 1, 1, 1]`, standard deviation in grey values.
@@ -80,22 +79,22 @@ def draw(operations: tuple[Operation, ...], batch: int, seed: tf.Tensor) -> Draw
         seed: int32 or int64 `[2]`; the same seed gives the same draw.
     """
     seeds = tf.random.split(tf.cast(seed, tf.int32), len(operations) + 1)
-    affine = tf.eye(3, batch_shape=[batch])
+    matrix = tf.eye(3, batch_shape=[batch])
     offset, gain, noise = tf.zeros([batch]), tf.ones([batch]), tf.zeros([batch])
     for index, operation in enumerate(operations):
         op_seed = seeds[index]
         strength = operation.strength or 0.0
-        if operation.name in _GEOMETRY:
-            affine = affine @ _GEOMETRY[operation.name](batch, op_seed, strength)
+        if operation.name in affine.DRAWS:
+            matrix = matrix @ affine.DRAWS[operation.name](batch, op_seed, strength)
         elif operation.name == "brightness":
-            offset += _uniform(batch, op_seed, -strength, strength) * _WHITE
+            offset += affine.uniform(batch, op_seed, -strength, strength) * _WHITE
         elif operation.name == "contrast":
-            gain *= _uniform(batch, op_seed, 1 - strength, 1 + strength)
+            gain *= affine.uniform(batch, op_seed, 1 - strength, 1 + strength)
         else:
-            noise += _uniform(batch, op_seed, 0.0, strength) * _WHITE
+            noise += affine.uniform(batch, op_seed, 0.0, strength) * _WHITE
     column = [batch, 1, 1, 1]
     return Draw(
-        affine,
+        matrix,
         tf.reshape(offset, column),
         tf.reshape(gain, column),
         tf.reshape(noise, column),
@@ -115,8 +114,8 @@ def apply(operations: tuple[Operation, ...], images: tf.Tensor, drawn: Draw) -> 
         float32 of the same shape, clipped to 0 to 255.
     """
     names = {operation.name for operation in operations}
-    if names & set(_GEOMETRY):
-        images = _warp(images, drawn.affine)
+    if names & set(affine.DRAWS):
+        images = affine.warp(images, drawn.affine)
     if names & {"brightness", "contrast"}:
         mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
         images = (images - mean) * drawn.gain + mean + drawn.offset
@@ -163,92 +162,3 @@ _STRONGEST: dict[str, float | None] = {
     "contrast": 1.0,
     "noise": 1.0,
 }
-
-
-def _uniform(batch: int, seed: tf.Tensor, low: float, high: float) -> tf.Tensor:
-    return tf.random.stateless_uniform([batch], seed, low, high)
-
-
-def _sign(batch: int, seed: tf.Tensor) -> tf.Tensor:
-    return tf.where(_uniform(batch, seed, 0.0, 1.0) < 0.5, -1.0, 1.0)
-
-
-def _matrix(a: tf.Tensor, b: tf.Tensor, c: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
-    """[[a, b, 0], [c, d, 0], [0, 0, 1]] for each picture of the batch."""
-    zero, one = tf.zeros_like(a), tf.ones_like(a)
-    rows = ([a, b, zero], [c, d, zero], [zero, zero, one])
-    return tf.stack([tf.stack(row, -1) for row in rows], 1)
-
-
-def _translation(x: tf.Tensor, y: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """[[scale, 0, x], [0, scale, y], [0, 0, 1]] for each picture of the batch."""
-    zero, one = tf.zeros_like(x), tf.ones_like(x)
-    rows = ([scale, zero, x], [zero, scale, y], [zero, zero, one])
-    return tf.stack([tf.stack(row, -1) for row in rows], 1)
-
-
-def _flip(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    sign = _sign(batch, seed)
-    zero = tf.zeros_like(sign)
-    return _matrix(sign, zero, zero, tf.ones_like(sign))
-
-
-def _vflip(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    sign = _sign(batch, seed)
-    zero = tf.zeros_like(sign)
-    return _matrix(tf.ones_like(sign), zero, zero, sign)
-
-
-def _rot90(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    turns = tf.random.stateless_uniform([batch], seed, 0, 4, tf.int32)
-    # Looked up, not computed: the sine of pi is not quite 0, and a quarter turn must be exact.
-    cosine = tf.gather(tf.constant([1.0, 0.0, -1.0, 0.0]), turns)
-    sine = tf.gather(tf.constant([0.0, 1.0, 0.0, -1.0]), turns)
-    return _matrix(cosine, -sine, sine, cosine)
-
-
-def _rotate(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    angle = _uniform(batch, seed, -strength, strength) * (math.pi / 180)
-    return _matrix(tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle))
-
-
-def _shift(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    both = tf.random.stateless_uniform([2, batch], seed, -2 * strength, 2 * strength)
-    return _translation(both[0], both[1], tf.ones([batch]))
-
-
-def _crop(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    unit = tf.random.stateless_uniform([3, batch], seed)
-    scale = strength + unit[0] * (1 - strength)
-    return _translation((2 * unit[1] - 1) * (1 - scale), (2 * unit[2] - 1) * (1 - scale), scale)
-
-
-_GEOMETRY: dict[str, Callable[[int, tf.Tensor, float], tf.Tensor]] = {
-    "flip": _flip,
-    "vflip": _vflip,
-    "rot90": _rot90,
-    "rotate": _rotate,
-    "shift": _shift,
-    "crop": _crop,
-}
-
-
-def _warp(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
-    """Resamples `[batch, h, w, c]` bilinearly through `affine`, mirroring at the edge."""
-    height, width = images.shape[1], images.shape[2]
-    # Pixel i has its centre at (2 i + 1) / n - 1 in the coordinates of the draw.
-    to_unit = tf.constant(
-        [[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]], tf.float32
-    )
-    to_pixel = tf.constant(
-        [[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]], tf.float32
-    )
-    matrix = tf.reshape(to_pixel @ affine @ to_unit, [-1, 9])[:, :8]
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=matrix,
-        output_shape=[height, width],
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-        fill_value=0.0,
-    )

@@ -10,7 +10,6 @@ from records.errors import InputError
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
 MODELS = ("autoencoder", "xception")
 LAYOUTS = ("auto", "split", "voc", "images", "folders", "flat")
-BACKBONE_WEIGHTS = ("imagenet", "calibrated")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from pipeline import augment
@@ -77,6 +78,25 @@ def make_training_dataset(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def measure_grey(dataset: tf.data.Dataset) -> tuple[float, float]:
+    """Mean and variance of all values of all pictures, 0 to 255, channels together.
+
+    Args:
+        dataset: Batches of `(images, labels)`: the training split, as it is not augmented.
+
+    Returns:
+        Mean and variance; the variance is at least 1, so that a set of one flat grey can be
+        divided by it.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for images, _ in dataset:
+        values = images.numpy().astype(np.float64)
+        count, total = count + values.size, total + values.sum()
+        squares += np.square(values).sum()
+    mean = total / count
+    return mean, max(squares / count - mean**2, 1.0)
 
 
 def _make_pictures(shards: list[Path], decode: Decode) -> tf.data.Dataset:

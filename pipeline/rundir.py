@@ -51,6 +51,11 @@ class RunDir:
         return self.model_dir / "logs"
 
     @property
+    def trunk_cache(self) -> Path:
+        """What a frozen trunk says of the pictures; there only while training runs."""
+        return self.model_dir / "trunk"
+
+    @property
     def eval(self) -> Path:
         """The evaluation: metrics, predictions, matrices, curves, threshold."""
         return self.model_dir / "eval"

@@ -8,11 +8,9 @@ import math
 import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from models import autoencoder, losses, registry, xception
@@ -21,10 +19,10 @@ from pipeline import inputs, plots, provenance
 from pipeline.augment import Operation, parse_augmentation
 from pipeline.autoencoder_training import AutoencoderLosses, train_autoencoder
 from pipeline.backbone_training import BackboneParts, train_backbone
-from pipeline.config import BACKBONE_WEIGHTS, Settings
+from pipeline.config import Settings
 from pipeline.modelfacts import ModelFacts, choose_fail_classes, choose_positive_class
 from pipeline.rundir import RunDir
-from pipeline.training import HistoryWriter, PhaseOutcome, balanced_class_weights
+from pipeline.training import HistoryWriter, PhaseOutcome
 from records.atomic import replacing
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
@@ -59,7 +57,7 @@ class _Plan:
     @property
     def class_weights(self) -> list[float]:
         counts = self.manifest.counts["train"]
-        return balanced_class_weights([counts[name] for name in self.classes])
+        return losses.balanced_class_weights([counts[name] for name in self.classes])
 
     def training(self, operations: tuple[Operation, ...]) -> tf.data.Dataset:
         return inputs.make_training_dataset(
@@ -132,18 +130,14 @@ def _clear(run_dir: RunDir) -> None:
     # The config goes first: without it no later stage takes the rest for whole.
     for path in (run_dir.config, run_dir.weights, run_dir.history, run_dir.report):
         path.unlink(missing_ok=True)
-    for folder in (run_dir.logs, run_dir.eval, run_dir.explain, _cache_dir(run_dir)):
+    for folder in (run_dir.logs, run_dir.eval, run_dir.explain, run_dir.trunk_cache):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _cache_dir(run_dir: RunDir) -> Path:
-    return run_dir.model_dir / "trunk"
 
 
 def _train_autoencoder(
     plan: _Plan, settings: Settings, run_dir: RunDir, history: HistoryWriter
 ) -> tuple[keras.Model, list[PhaseOutcome]]:
-    mean, variance = _grey_statistics(plan)
+    mean, variance = inputs.measure_grey(plan.measured("train"))
     model = _build(plan, mean=mean, variance=variance)
     outcomes = train_autoencoder(
         model,
@@ -179,7 +173,7 @@ def _train_backbone(
             parts,
             plan.training(plan.operations),
             plan.measured("validation"),
-            cache_dir=_cache_dir(run_dir),
+            cache_dir=run_dir.trunk_cache,
             counts=(plan.manifest.count("train"), plan.manifest.count("validation")),
             loss=losses.WeightedCrossEntropy(plan.class_weights),
             epochs=plan.epochs,
@@ -190,7 +184,7 @@ def _train_backbone(
             history=history,
         )
     finally:
-        shutil.rmtree(_cache_dir(run_dir), ignore_errors=True)
+        shutil.rmtree(run_dir.trunk_cache, ignore_errors=True)
     return model, outcomes
 
 
@@ -217,30 +211,12 @@ def _start_backbone(model: keras.Model, weights: str, plan: _Plan) -> None:
     try:
         xception.load_backbone(model, weights)
     except (OSError, ValueError, KeyError) as error:
-        known = weights in BACKBONE_WEIGHTS
         raise InputError(
             f"--backbone_weights={weights} cannot be loaded: {str(error).strip()[:300]}",
-            (
-                "Connect this machine to the network once, or download the file "
-                "xception_weights_tf_dim_ordering_tf_kernels_notop.h5 elsewhere and give its path"
-                if known
-                else "Give the path of xception_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
-                "keras.applications"
-            )
-            + ", or take --backbone_weights=calibrated, which needs no file.",
+            "Give the path of xception_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
+            "keras.applications, downloaded where there is a network; or take "
+            "--backbone_weights=calibrated, which needs no file.",
         ) from error
-
-
-def _grey_statistics(plan: _Plan) -> tuple[float, float]:
-    """Mean and variance of the training pictures' values, 0 to 255, all channels together."""
-    count, total, squares = 0, 0.0, 0.0
-    for images, _ in plan.measured("train"):
-        values = images.numpy().astype(np.float64)
-        count, total = count + values.size, total + values.sum()
-        squares += np.square(values).sum()
-    mean = total / count
-    # A set of one flat grey has no variance; 1 leaves its values as they are.
-    return mean, max(squares / count - mean**2, 1.0)
 
 
 def _facts(

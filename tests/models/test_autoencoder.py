@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models import autoencoder
-from models.losses import ReconstructionLoss, WeightedCrossEntropy
+from models.losses import ReconstructionLoss, WeightedCrossEntropy, balanced_class_weights
 
 
 def build(**changes: float) -> keras.Model:
@@ -79,3 +79,11 @@ def test_reconstruction_loss_is_1_for_the_mean_picture() -> None:
     mean = np.full_like(images, images.mean())
     np.testing.assert_allclose(loss(images, mean), 1, rtol=1e-5)
     np.testing.assert_allclose(loss(images, images), 0)
+
+
+def test_class_weights_give_each_class_the_same_sum() -> None:
+    counts = [90, 10]
+    weights = balanced_class_weights(counts)
+    assert weights == [100 / 180, 100 / 20]
+    assert counts[0] * weights[0] == pytest.approx(counts[1] * weights[1])
+    assert sum(w * n for w, n in zip(weights, counts, strict=True)) == pytest.approx(100)

@@ -97,3 +97,11 @@ def test_the_seed_decides_order_and_augmentation(shards: list[Path]) -> None:
         for image, label in zip(images, labels, strict=True):
             flat[int(label)].append(image)
     assert all(len(views) == 2 and (views[0] != views[1]).any() for views in flat.values())
+
+
+def test_grey_statistics_are_those_of_all_values(shards: list[Path]) -> None:
+    dataset = inputs.make_evaluation_dataset(shards, decode=decode, batch_size=6, count=COUNT)
+    values = 10.0 * np.arange(COUNT)
+    assert inputs.measure_grey(dataset) == pytest.approx((values.mean(), values.var()))
+    flat = tf.data.Dataset.from_tensors((np.full((2, 4, 4, 1), 7.0), [0, 0]))
+    assert inputs.measure_grey(flat) == (7.0, 1.0)

@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.training import (
-    FluctuationStopping,
-    HistoryWriter,
-    Phase,
-    balanced_class_weights,
-    run_phase,
-)
+from pipeline.stopping import FluctuationStopping
+from pipeline.training import HistoryWriter, Phase, run_phase
 
 
 class Weightless(keras.Model):
@@ -80,14 +75,6 @@ def test_a_loss_that_is_no_number_stops_and_restores(broken: float) -> None:
     stopping, model, epochs = replay([1.0, 0.9, broken, 0.1])
     assert (epochs, stopping.best_epoch, float(model.number)) == (3, 2, 2)
     assert "val_loss is" in stopping.reason
-
-
-def test_class_weights_give_each_class_the_same_sum() -> None:
-    counts = [90, 10]
-    weights = balanced_class_weights(counts)
-    assert weights == [100 / 180, 100 / 20]
-    assert counts[0] * weights[0] == pytest.approx(counts[1] * weights[1])
-    assert sum(w * n for w, n in zip(weights, counts, strict=True)) == pytest.approx(100)
 
 
 def test_a_phase_learns_keeps_the_best_and_writes_the_history(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Affine maps drawn for a batch of pictures, and the one resampling that applies them.
+
+A map is float32 `[batch, 3, 3]` and takes homogeneous output coordinates to input coordinates, both
+with the picture's centre as 0 and its edges as -1 and 1 (x right, y down). Maps of operations that
+follow one another are multiplied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def uniform(batch: int, seed: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """One number from `low` to `high` for each picture of the batch, float32 `[batch]`."""
+    return tf.random.stateless_uniform([batch], seed, low, high)
+
+
+def _sign(batch: int, seed: tf.Tensor) -> tf.Tensor:
+    return tf.where(uniform(batch, seed, 0.0, 1.0) < 0.5, -1.0, 1.0)
+
+
+def _matrix(a: tf.Tensor, b: tf.Tensor, c: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
+    """[[a, b, 0], [c, d, 0], [0, 0, 1]] for each picture of the batch."""
+    zero, one = tf.zeros_like(a), tf.ones_like(a)
+    rows = ([a, b, zero], [c, d, zero], [zero, zero, one])
+    return tf.stack([tf.stack(row, -1) for row in rows], 1)
+
+
+def _translation(x: tf.Tensor, y: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """[[scale, 0, x], [0, scale, y], [0, 0, 1]] for each picture of the batch."""
+    zero, one = tf.zeros_like(x), tf.ones_like(x)
+    rows = ([scale, zero, x], [zero, scale, y], [zero, zero, one])
+    return tf.stack([tf.stack(row, -1) for row in rows], 1)
+
+
+def _flip(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
+    sign = _sign(batch, seed)
+    zero = tf.zeros_like(sign)
+    return _matrix(sign, zero, zero, tf.ones_like(sign))
+
+
+def _vflip(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
+    sign = _sign(batch, seed)
+    zero = tf.zeros_like(sign)
+    return _matrix(tf.ones_like(sign), zero, zero, sign)
+
+
+def _rot90(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
+    turns = tf.random.stateless_uniform([batch], seed, 0, 4, tf.int32)
+    # Looked up, not computed: the sine of pi is not quite 0, and a quarter turn must be exact.
+    cosine = tf.gather(tf.constant([1.0, 0.0, -1.0, 0.0]), turns)
+    sine = tf.gather(tf.constant([0.0, 1.0, 0.0, -1.0]), turns)
+    return _matrix(cosine, -sine, sine, cosine)
+
+
+def _rotate(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
+    angle = uniform(batch, seed, -strength, strength) * (math.pi / 180)
+    return _matrix(tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle))
+
+
+def _shift(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
+    both = tf.random.stateless_uniform([2, batch], seed, -2 * strength, 2 * strength)
+    return _translation(both[0], both[1], tf.ones([batch]))
+
+
+def _crop(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
+    unit = tf.random.stateless_uniform([3, batch], seed)
+    scale = strength + unit[0] * (1 - strength)
+    return _translation((2 * unit[1] - 1) * (1 - scale), (2 * unit[2] - 1) * (1 - scale), scale)
+
+
+DRAWS: dict[str, Callable[[int, tf.Tensor, float], tf.Tensor]] = {
+    "flip": _flip,
+    "vflip": _vflip,
+    "rot90": _rot90,
+    "rotate": _rotate,
+    "shift": _shift,
+    "crop": _crop,
+}
+
+
+def warp(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
+    """Resamples `[batch, h, w, c]` bilinearly through `affine`, mirroring at the edge."""
+    height, width = images.shape[1], images.shape[2]
+    # Pixel i has its centre at (2 i + 1) / n - 1 in the coordinates of the draw.
+    to_unit = tf.constant(
+        [[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]], tf.float32
+    )
+    to_pixel = tf.constant(
+        [[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]], tf.float32
+    )
+    matrix = tf.reshape(to_pixel @ affine @ to_unit, [-1, 9])[:, :8]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=matrix,
+        output_shape=[height, width],
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+        fill_value=0.0,
+    )
