@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,18 @@ class RunDir:
                 f"The run directory {self.root} cannot be written: {error.strerror}.",
                 "Give another --work_dir, or change the folder's permissions.",
             ) from error
+
+    def clear_model(self) -> None:
+        """Removes what an earlier training left: nothing of it is true of the model to come.
+
+        The SavedModels stay: they are whole in themselves and may be in service.
+        """
+        self.model_dir.mkdir(parents=True, exist_ok=True)
+        # The config goes first: without it no later stage takes the rest for whole.
+        for path in (self.config, self.weights, self.history, self.report):
+            path.unlink(missing_ok=True)
+        for folder in (self.logs, self.eval, self.explain, self.trunk_cache):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def require_forerunner(self, stage: str) -> None:
         """Looks whether what `stage` starts from is there.

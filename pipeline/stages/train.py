@@ -88,7 +88,7 @@ def run(settings: Settings) -> None:
     plan = _plan(settings, read_manifest(run_dir.records))
     keras.utils.set_random_seed(settings.seed)
     started = time.monotonic()
-    _clear(run_dir)
+    run_dir.clear_model()
     history = HistoryWriter(run_dir.history, run_dir.logs)
     train = _train_autoencoder if plan.spec.reconstructs else _train_backbone
     model, outcomes = train(plan, settings, run_dir, history)
@@ -122,16 +122,6 @@ def _plan(settings: Settings, manifest: Manifest) -> _Plan:
         ),
         seed=settings.seed,
     )
-
-
-def _clear(run_dir: RunDir) -> None:
-    """Removes what an earlier training left: nothing of it is true of the model to come."""
-    run_dir.model_dir.mkdir(parents=True, exist_ok=True)
-    # The config goes first: without it no later stage takes the rest for whole.
-    for path in (run_dir.config, run_dir.weights, run_dir.history, run_dir.report):
-        path.unlink(missing_ok=True)
-    for folder in (run_dir.logs, run_dir.eval, run_dir.explain, run_dir.trunk_cache):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _train_autoencoder(

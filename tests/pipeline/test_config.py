@@ -94,3 +94,19 @@ def test_a_missing_forerunner_says_which_command(tmp_path: Path) -> None:
         run_dir.require_forerunner("explain")
     for stage in ("sample", "records", "all"):
         run_dir.require_forerunner(stage)
+
+
+def test_a_new_training_starts_clean_but_leaves_the_saved_models(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path, "autoencoder")
+    for path in (run_dir.config, run_dir.weights, run_dir.metrics, run_dir.export / "1" / "x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    run_dir.clear_model()
+    assert sorted(run_dir.model_dir.rglob("*")) == [
+        run_dir.export, run_dir.export / "1", run_dir.export / "1" / "x",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="eval"):
+        run_dir.root.joinpath("records").mkdir()
+        (run_dir.records / "manifest.json").touch()
+        run_dir.config.touch()
+        run_dir.require_forerunner("export")
