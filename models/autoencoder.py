@@ -50,7 +50,8 @@ def build_autoencoder(
     image = keras.Input([image_size, image_size, channels], name="image")
     x = keras.layers.Rescaling(variance**-0.5, -mean * variance**-0.5, name="normalize")(image)
     for stage, filters in enumerate(FILTERS, start=1):
-        x = _convolve(x, filters, strides=2, name=f"encode{stage}")
+        x = _convolve(x, filters, strides=2, name=f"reduce{stage}")
+        x = _convolve(x, filters, name=f"encode{stage}")
     code = x
     # The mean sees texture, the maximum sees a defect that fills one cell of the map.
     pooled = keras.layers.Concatenate(name="pooled")(
@@ -61,9 +62,10 @@ def build_autoencoder(
     )
     features = keras.layers.Dropout(dropout, name="dropout")(pooled)
     logits = keras.layers.Dense(classes, name="logits")(features)
-    for stage, filters in reversed(list(enumerate((FILTERS[0], *FILTERS[:-1]), start=1))):
-        x = keras.layers.UpSampling2D(interpolation="nearest", name=f"upsample{stage}")(x)
-        x = _convolve(x, filters, strides=1, name=f"decode{stage}")
+    # Each stage convolves before it enlarges, which costs a quarter of the other order.
+    for stage, filters in reversed(list(enumerate((FILTERS[0] // 2, *FILTERS[:-1]), start=1))):
+        x = _convolve(x, filters, name=f"decode{stage}")
+        x = keras.layers.UpSampling2D(name=f"enlarge{stage}")(x)
     x = keras.layers.Conv2D(channels, 3, padding="same", name="reconstruct")(x)
     reconstruction = keras.layers.Rescaling(variance**0.5, mean, name="reconstruction")(x)
     return keras.Model(image, {"logits": logits, "reconstruction": reconstruction})
@@ -71,7 +73,7 @@ def build_autoencoder(
 
 def reconstruction_model(model: keras.Model) -> keras.Model:
     """The encoder and decoder of `model` alone, sharing its weights: for pretraining."""
-    return keras.Model(model.inputs, model.get_layer("reconstruction").output)
+    return keras.Model(model.input, model.get_layer("reconstruction").output)
 
 
 def reconstruction_error(images: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
@@ -79,7 +81,9 @@ def reconstruction_error(images: tf.Tensor, reconstruction: tf.Tensor) -> tf.Ten
     return tf.sqrt(tf.reduce_mean(tf.square(images - reconstruction), axis=[1, 2, 3]))
 
 
-def _convolve(x: keras.KerasTensor, filters: int, *, strides: int, name: str) -> keras.KerasTensor:
+def _convolve(
+    x: keras.KerasTensor, filters: int, *, name: str, strides: int = 1
+) -> keras.KerasTensor:
     x = keras.layers.Conv2D(
         filters, 3, strides=strides, padding="same", use_bias=False, name=f"{name}_conv"
     )(x)

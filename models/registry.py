@@ -48,10 +48,10 @@ MODELS: dict[str, ModelSpec] = {
         cam_layer=f"encode{len(autoencoder.FILTERS)}",
         fine_tune_from="",
         image_size=128,
-        batch_size=32,
+        batch_size=16,
         epochs=30,
         pretrain_epochs=3,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         augment="flip|vflip|brightness(0.1)|contrast(0.2)",
     ),
     "xception": ModelSpec(
@@ -67,11 +67,6 @@ MODELS: dict[str, ModelSpec] = {
         augment="flip|vflip|brightness(0.1)|contrast(0.2)",
     ),
 }
-
-
-def logits_model(model: keras.Model) -> keras.Model:
-    """`model` cut down to its `logits` output, sharing its weights."""
-    return keras.Model(model.inputs, model.get_layer("logits").output)
 
 
 def load_model(path: Path) -> keras.Model:

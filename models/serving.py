@@ -149,7 +149,7 @@ def _make_explain(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tenso
     outputs = {"activations": layer}
     if isinstance(model.output, dict):
         outputs["reconstruction"] = model.output["reconstruction"]
-    body = keras.Model(model.inputs, outputs)
+    body = keras.Model(model.input, outputs)
     head = keras.Model(layer, model.get_layer("logits").output)
 
     def explain(images: tf.Tensor) -> Answers:

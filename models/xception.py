@@ -44,7 +44,7 @@ def build_xception(
     pooled = keras.layers.GlobalAveragePooling2D(name="mean_pooled")(base.output)
     features = keras.layers.Dropout(dropout, name="dropout")(pooled)
     logits = keras.layers.Dense(classes, name="logits")(features)
-    return keras.Model(base.inputs, logits)
+    return keras.Model(image, logits)
 
 
 def load_backbone(model: keras.Model, weights: str) -> None:
@@ -127,6 +127,6 @@ def segment(model: keras.Model, start: str = "", end: str = "") -> keras.Model:
             the model's input.
         end: Such a layer further up; empty for the model's output.
     """
-    first = model.get_layer(start).input if start else model.inputs
+    first = model.get_layer(start).input if start else model.input
     last = model.get_layer(end).input if end else model.output
     return keras.Model(first, last)

@@ -62,7 +62,7 @@ def train_autoencoder(
             )
         )
     joint = Phase(
-        "joint", epochs[1], steps_per_epoch, learning_rate, "val_logits_loss", math.log(classes)
+        "joint", epochs[1], steps_per_epoch, learning_rate, "val_logits_mean", math.log(classes)
     )
     outcomes.append(
         run_phase(
@@ -72,11 +72,20 @@ def train_autoencoder(
             phase=joint,
             loss={"logits": losses.classification, "reconstruction": losses.reconstruction},
             loss_weights={"logits": 1.0, "reconstruction": RECONSTRUCTION_WEIGHT},
-            metrics={"logits": "accuracy"},
+            metrics={
+                "logits": ["accuracy", _mean_of(losses.classification)],
+                "reconstruction": _mean_of(losses.reconstruction),
+            },
             history=history,
         )
     )
     return outcomes
+
+
+def _mean_of(loss: keras.losses.Loss) -> keras.metrics.Metric:
+    # Keras reports the loss of an output as the mean of its batches, so that in a last batch of 8
+    # pictures each counts 8 times as much as in one of 64. A metric counts pictures.
+    return keras.metrics.MeanMetricWrapper(loss.call, name="mean")
 
 
 def _with_both_targets(

@@ -75,6 +75,7 @@ def train_backbone(
     shape = parts.trunk.output_shape[1:]
     views = affordable_views(VIEWS, pictures=counts[0], feature_shape=shape)
     trunk = _compiled(parts.trunk)
+    print(f"trunk: once over {views} views of {counts[0]} training pictures", flush=True)
     known = fill_trunk_cache(
         cache_dir / "train.npy",
         trunk,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.provenance import file_digest
 from records.atomic import write_json
 from records.errors import InputError
 
@@ -52,6 +53,19 @@ class ModelFacts:
     def write(self, path: Path) -> None:
         """Writes the facts as JSON, whole or not at all."""
         write_json(path, dataclasses.asdict(self))
+
+    def require_weights(self, path: Path) -> Path:
+        """Returns `path` when it holds the weights these facts are about.
+
+        Raises:
+            InputError: It is missing, or holds others.
+        """
+        if not path.is_file() or file_digest(path) != self.weights_digest:
+            raise InputError(
+                f"{path} is missing or is not the model that its config.json describes.",
+                "Run --stage=train again.",
+            )
+        return path
 
     @classmethod
     def read(cls, path: Path) -> ModelFacts:

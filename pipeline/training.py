@@ -56,6 +56,14 @@ class PhaseOutcome:
     seconds: float
 
 
+# Our columns, by what Keras calls them in a model of several outputs.
+_KERAS_NAMES = {
+    "accuracy": "logits_accuracy",
+    "logits_loss": "logits_mean",
+    "reconstruction_loss": "reconstruction_mean",
+}
+
+
 class HistoryWriter(keras.callbacks.Callback):
     """Writes `history.csv` anew after every epoch, over all phases.
 
@@ -86,10 +94,11 @@ class HistoryWriter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Adds a row, and the same numbers for TensorBoard."""
-        values = {
-            name.replace("logits_accuracy", "accuracy"): float(value)
-            for name, value in (logs or {}).items()
-        }
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        for prefix in ("", "val_"):
+            for ours, keras_name in _KERAS_NAMES.items():
+                if prefix + keras_name in values:
+                    values[prefix + ours] = values.pop(prefix + keras_name)
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         row = {"epoch": len(self._rows) + 1, "phase": self._phase, **values}
         row["seconds"] = round(time.monotonic() - self._started, 3)

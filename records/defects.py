@@ -4,8 +4,8 @@ Between what is harmless and what is a defect lies a gap, so that a picture's cl
 matter of opinion:
 
 - voids: a joint in order has up to 12 % of its area in voids (`records.drawing`), a large void
-  takes 35 % to 50 %. IPC-A-610 puts the limit for solder balls in X-ray pictures between the two:
-  25 % of the ball's area in revision E, 30 % from revision F on.
+  takes 35 % to 50 %. IPC-A-610E puts the limit for solder balls in X-ray pictures between the two,
+  at 25 % of the ball's area (as cited in SMT Magazine, June 2014).
 - solder: a joint in order has 92 % to 108 % of the nominal volume, one with too little 17 % to
   33 %. IPC-A-610 gives no such figure for X-ray pictures; these are ours.
 """

@@ -47,7 +47,7 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     facts, manifest = ModelFacts.read(run_dir.config), read_manifest(run_dir.records)
     _require_same_records(facts, manifest, run_dir)
-    predict = _make_predict(registry.load_model(run_dir.weights))
+    predict = _make_predict(registry.load_model(facts.require_weights(run_dir.weights)))
     validation = _answer(predict, facts, manifest, "validation")
     rule, threshold = _choose_rule(facts, validation)
     test = _answer(predict, facts, manifest, "test")

@@ -84,7 +84,7 @@ def write_maps(run_dir: RunDir) -> int:
     predictions = read_predictions(run_dir.predictions)
     chosen = _choose(predictions, facts)
     records = _read_records(run_dir, facts, {item.source_id for item in chosen})
-    model = registry.load_model(run_dir.weights)
+    model = registry.load_model(facts.require_weights(run_dir.weights))
     cams = {_TITLES[method]: make_cam(method, model, facts.cam_layer) for method in METHODS}
     _remove_earlier(run_dir.explain)
     panels: dict[str, list[Image.Image]] = {}

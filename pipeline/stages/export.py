@@ -36,7 +36,7 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     facts = ModelFacts.read(run_dir.config)
     threshold = json.loads(run_dir.threshold.read_text(encoding="utf-8"))["threshold"]
-    model = registry.load_model(run_dir.weights)
+    model = registry.load_model(facts.require_weights(run_dir.weights))
     run_dir.export.mkdir(exist_ok=True)
     with _candidate(run_dir.export) as candidate:
         write_saved_model(

@@ -26,6 +26,7 @@ from pipeline.training import HistoryWriter, PhaseOutcome
 from records.atomic import replacing
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
+from records.shards import verify_shards
 from records.types import Split
 
 _CALIBRATION_PICTURES = 256
@@ -86,6 +87,7 @@ def run(settings: Settings) -> None:
     """
     run_dir = RunDir(settings.work_dir, settings.model)
     plan = _plan(settings, read_manifest(run_dir.records))
+    verify_shards(plan.manifest)
     keras.utils.set_random_seed(settings.seed)
     started = time.monotonic()
     run_dir.clear_model()

@@ -25,7 +25,7 @@ def test_outputs_have_the_contract_shapes(channels: int) -> None:
 
 def test_the_input_is_normalised_by_the_training_statistics() -> None:
     model = build()
-    inside = keras.Model(model.inputs, model.get_layer("normalize").output)
+    inside = keras.Model(model.input, model.get_layer("normalize").output)
     images = np.array([100.0, 120.0, 60.0], np.float32).reshape(3, 1, 1, 1) * np.ones(
         (1, 32, 32, 1)
     )

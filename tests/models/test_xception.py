@@ -33,7 +33,7 @@ def test_calibration_gives_every_layer_a_normalised_input(
     model: keras.Model, images: np.ndarray
 ) -> None:
     names = ["block1_conv1_bn", "block6_sepconv2_bn", "block14_sepconv2_bn"]
-    inside = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    inside = keras.Model(model.input, [model.get_layer(name).output for name in names])
     for output in inside(images, training=False):
         values = output.numpy()
         assert abs(values.mean()) < 0.2

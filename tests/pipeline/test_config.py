@@ -70,6 +70,22 @@ def test_model_facts_come_back_as_they_were(tmp_path: Path) -> None:
     assert ModelFacts.read(tmp_path / "config.json") == facts
 
 
+def test_weights_that_are_not_those_described_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "model.keras"
+    weights.write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
+    facts = ModelFacts(
+        "autoencoder", ("io", "nio"), "nio", ("nio",), 128, 1, "encode4", 0, "", digest, {}, {}, ""
+    )
+    assert facts.require_weights(weights) == weights
+    weights.write_bytes(b"abd")
+    with pytest.raises(InputError, match=r"model\.keras"):
+        facts.require_weights(weights)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"model\.keras"):
+        facts.require_weights(weights)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"classes": 3}', '{"classes": [], "x": 1}'])
 def test_a_damaged_config_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)

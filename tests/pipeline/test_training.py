@@ -9,6 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.autoencoder import build_autoencoder, reconstruction_model
+from models.losses import ReconstructionLoss, WeightedCrossEntropy
+from pipeline.autoencoder_training import (
+    RECONSTRUCTION_WEIGHT,
+    AutoencoderLosses,
+    train_autoencoder,
+)
 from pipeline.stopping import FluctuationStopping
 from pipeline.training import HistoryWriter, Phase, run_phase
 
@@ -107,3 +114,34 @@ def test_a_phase_learns_keeps_the_best_and_writes_the_history(tmp_path: Path) ->
     assert outcomes[1].best_value == pytest.approx(best)
     assert float(loss(y, model(x))) == pytest.approx(best, abs=1e-5)
     assert list((tmp_path / "logs").glob("events.out.tfevents.*"))
+
+
+def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (9, 32, 32, 1)).astype(np.float32)
+    labels = np.array([0] * 8 + [1])
+    model = build_autoencoder(image_size=32, channels=1, classes=2, mean=127.0, variance=5000.0)
+    losses = AutoencoderLosses(WeightedCrossEntropy([1.0, 3.0]), ReconstructionLoss(5000.0))
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    outcomes = train_autoencoder(
+        model,
+        reconstruction_model(model),
+        data.repeat().batch(3),
+        data.batch(8),  # the last batch holds the one picture of class 1
+        losses=losses,
+        epochs=(0, 1),
+        steps_per_epoch=1,
+        learning_rate=1e-4,
+        classes=2,
+        history=HistoryWriter(tmp_path / "history.csv", tmp_path / "logs"),
+    )
+    outputs = model(images, training=False)
+    expected = float(losses.classification(labels, outputs["logits"]))
+    assert outcomes[0].best_value == pytest.approx(expected, rel=1e-4)
+    (row,) = csv.DictReader((tmp_path / "history.csv").open())
+    assert float(row["val_logits_loss"]) == pytest.approx(expected, rel=1e-4)
+    error = float(losses.reconstruction(images, outputs["reconstruction"]))
+    assert float(row["val_reconstruction_loss"]) == pytest.approx(error, rel=1e-4)
+    total = expected + RECONSTRUCTION_WEIGHT * error
+    assert float(row["val_loss"]) == pytest.approx(total, rel=1e-4)
