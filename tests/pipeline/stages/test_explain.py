@@ -14,6 +14,7 @@ from PIL import Image
 from models.autoencoder import build_autoencoder
 from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, write_predictions
+from pipeline.provenance import file_digest
 from pipeline.rundir import RunDir
 from pipeline.stages.explain import (
     Judged,
@@ -81,7 +82,7 @@ def evaluated(tmp_path: Path) -> RunDir:
         cam_layer="encode4",
         seed=0,
         records_digest=manifest.digest,
-        weights_digest="",
+        weights_digest=file_digest(run_dir.weights),
         training={},
         versions={},
         git_commit="unknown",
