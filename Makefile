@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := .demo
+DEMO_FLAGS ?= --epochs=16
 
 .PHONY: demo test lint bench clean
 
