@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from absl import app, flags, logging
 from pipeline.config import LAYOUTS, MODELS, STAGES, Settings
 from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
+from records.atomic import write_json
 from records.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -61,8 +63,11 @@ def run_stage(settings: Settings) -> None:
     """Runs the stage asked for; `all` is the chain, and `predict` when pictures are given."""
     if settings.stage != "all":
         # Before the module is imported: the message then comes at once, without TensorFlow.
-        RunDir(settings.work_dir, settings.model).require_forerunner(settings.stage)
+        run_dir = RunDir(settings.work_dir, settings.model)
+        run_dir.require_forerunner(settings.stage)
         if settings.stage != "sample":
+            run_dir.make()
+            write_json(run_dir.settings(settings.stage), settings.to_json())
             load_tensorflow()
         module = importlib.import_module(
             f"pipeline.stages.{_MODULES.get(settings.stage, settings.stage)}"
@@ -77,6 +82,8 @@ def run_stage(settings: Settings) -> None:
 def settings_from_flags() -> Settings:
     """The flags as a checked, frozen `Settings`."""
     values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Settings)}
+    if not values["work_dir"]:
+        raise InputError("--work_dir is empty.", "Give a folder, or leave the flag out.")
     values["work_dir"] = Path(values["work_dir"])
     for name in ("data_dir", "output_dir"):
         values[name] = Path(values[name]) if values[name] else None
@@ -85,6 +92,10 @@ def settings_from_flags() -> Settings:
 
 def main(argv: list[str]) -> None:
     """Runs a stage; a fault that the user can mend is one message and exit status 2."""
+    # Names of pictures may not fit the terminal's encoding.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.WARNING)  # TensorFlow's notes on how it saves a model
     try:
         if len(argv) > 1:
@@ -94,6 +105,16 @@ def main(argv: list[str]) -> None:
         run_stage(settings_from_flags())
     except InputError as error:
         print(f"\nnioscope: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(
+            f"\nnioscope: {error.filename}: {error.strerror}.\n"
+            "  Remedy: look whether it is there, of the right kind, and yours to read or write, "
+            "and whether the disk has room.",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

@@ -5,6 +5,7 @@ F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVP
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 FINE_TUNE_FROM = "block13_sepconv1_act"
 """The first layer that fine-tuning trains; all below it is the frozen trunk."""
+_DOWNLOAD_PAUSE_SECONDS = 30.0
 
 
 def build_xception(
@@ -61,6 +63,9 @@ def load_backbone(model: keras.Model, weights: str) -> None:
     """
     if weights != "imagenet" and not Path(weights).is_file():
         raise OSError(f"there is no weights file {weights}")
+    # Without a limit a peer that says nothing would be waited for without end.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_PAUSE_SECONDS)
     try:
         source = keras.applications.Xception(
             include_top=False, weights=weights, input_shape=(*model.input_shape[1:3], 3)
@@ -69,6 +74,8 @@ def load_backbone(model: keras.Model, weights: str) -> None:
         raise
     except Exception as error:  # Keras raises a bare Exception for a download that failed
         raise OSError(str(error)) from error
+    finally:
+        socket.setdefaulttimeout(before)
     # By rank, not by name: Keras counts four of Xception's layer names up through the process.
     weighted = [layer for layer in model.layers if layer.weights and layer.name != "logits"]
     for layer, published in zip(weighted, (x for x in source.layers if x.weights), strict=True):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.operations import parse_augmentation
 from records.errors import InputError
 
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
 MODELS = ("autoencoder", "xception")
+BACKBONE_WEIGHTS = ("imagenet", "calibrated")
 LAYOUTS = ("auto", "split", "voc", "images", "folders", "flat")
 
 
@@ -28,7 +32,7 @@ class Settings:
         epochs: Epochs of supervised training at most, or 0.
         pretrain_epochs: Epochs before it (reconstruction, or head on the frozen trunk), or -1 for
             the model's default; 0 leaves that phase out.
-        augment: Augmentation of the training split, as `pipeline.augment` reads it; `default` is
+        augment: Augmentation of the training split, as `pipeline.operations` reads it; `default` is
             the model's own, an empty string none.
         backbone_weights: `imagenet`, `calibrated` or the path of a weights file.
         positive_class: The class that must be caught, or empty: `nio`, or the rarer of two.
@@ -73,9 +77,14 @@ class Settings:
                 "four or five times.",
                 "Give 32 or more, or leave the flag out for the model's own size.",
             )
-        if self.stage in ("sample", "records", "all") and self.data_dir is None:
+        if self.augment != "default":
+            parse_augmentation(self.augment)
+        self._check_folders()
+        weights = self.backbone_weights
+        if weights not in BACKBONE_WEIGHTS and not Path(weights).is_file():
             raise InputError(
-                f"--stage={self.stage} needs the folder of pictures.", "Add --data_dir=FOLDER."
+                f"--backbone_weights={weights}: there is no such file.",
+                f"Give the path of a weights file, or one of: {', '.join(BACKBONE_WEIGHTS)}.",
             )
         if self.stage == "predict" and not self.images:
             raise InputError(
@@ -84,6 +93,29 @@ class Settings:
             )
         if self.seed > 2**32 - 1:
             raise InputError(f"--seed={self.seed} is too large.", "Give a number below 2^32.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The flags as JSON values."""
+        values = dataclasses.asdict(self)
+        return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+    def _check_folders(self) -> None:
+        if self.stage in ("sample", "records", "all") and self.data_dir is None:
+            raise InputError(
+                f"--stage={self.stage} needs the folder of pictures.", "Add --data_dir=FOLDER."
+            )
+        if self.data_dir is None or self.stage not in ("records", "all"):
+            return
+        if not self.data_dir.is_dir():
+            raise InputError(
+                f"--data_dir={self.data_dir} is no folder.", "Give the folder of the pictures."
+            )
+        if self.work_dir.resolve().is_relative_to(self.data_dir.resolve()):
+            raise InputError(
+                f"--work_dir={self.work_dir} lies in --data_dir={self.data_dir}: what a run writes "
+                "would be taken for pictures by the next.",
+                "Give a --work_dir outside the folder of pictures.",
+            )
 
 
 _LEAST = {"seed": 0, "image_size": 0, "batch_size": 0, "epochs": 0, "pretrain_epochs": -1}

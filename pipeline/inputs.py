@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import augment
+from pipeline.operations import Operation
 from records.schema import parse_record
 
 Decode = Callable[[tf.Tensor], tf.Tensor]
@@ -43,7 +44,7 @@ def make_training_dataset(
     *,
     decode: Decode,
     batch_size: int,
-    operations: tuple[augment.Operation, ...],
+    operations: tuple[Operation, ...],
     count: int,
     seed: int,
 ) -> tf.data.Dataset:
@@ -56,7 +57,7 @@ def make_training_dataset(
         shards: TFRecord files of the training split, and of no other.
         decode: As in `make_evaluation_dataset`.
         batch_size: Pictures a batch.
-        operations: Augmentation, as `pipeline.augment.parse_augmentation` reads it.
+        operations: Augmentation, as `pipeline.operations.parse_augmentation` reads it.
         count: Pictures in `shards`.
         seed: Seed of the order and of the augmentation.
 
@@ -110,7 +111,7 @@ def _make_pictures(shards: list[Path], decode: Decode) -> tf.data.Dataset:
 
 
 def _augment(
-    operations: tuple[augment.Operation, ...], images: tf.Tensor, seed: int, step: tf.Tensor
+    operations: tuple[Operation, ...], images: tf.Tensor, seed: int, step: tf.Tensor
 ) -> tf.Tensor:
     batch = images.shape[0]
     drawn = augment.draw(operations, batch, tf.stack([tf.cast(seed % 2**31, tf.int64), step]))

@@ -93,11 +93,11 @@ def choose_positive_class(
     Args:
         classes: All class names.
         train_counts: Pictures of each class in the training split.
-        asked: `--positive_class`, or empty: then `nio` if there is one, else the rarer class,
-            because defects are rare.
+        asked: `--positive_class`, or empty: then `nio` if there is one, else the one beside `io`,
+            else the rarer class, because defects are rare.
 
     Raises:
-        InputError: `asked` is not a class, or there are more than two classes.
+        InputError: `asked` is not a class or is `io`, or there are more than two classes.
     """
     if asked and asked not in classes:
         raise InputError(
@@ -109,10 +109,17 @@ def choose_positive_class(
             f"--positive_class={asked} is for two classes; these records have {len(classes)}.",
             "Leave the flag out.",
         )
+    if asked == IN_ORDER_CLASS:
+        raise InputError(
+            f"--positive_class={asked}: pictures of the class {asked} are in order and pass.",
+            f"Give --positive_class={next(name for name in classes if name != asked)}.",
+        )
     if len(classes) != 2:
         return ""
     if asked or NOT_IN_ORDER_CLASS in classes:
         return asked or NOT_IN_ORDER_CLASS
+    if IN_ORDER_CLASS in classes:
+        return next(name for name in classes if name != IN_ORDER_CLASS)
     return min(classes, key=lambda name: (train_counts[name], name))
 
 

@@ -60,7 +60,13 @@ def write_report(run: RunDir) -> Path:
     Raises:
         InputError: A file that is there is damaged.
     """
-    page = _environment().get_template("report.html.j2").render(_collect(run))
+    try:
+        page = _environment().get_template("report.html.j2").render(_collect(run))
+    except (KeyError, TypeError, AttributeError, jinja2.UndefinedError) as error:
+        raise InputError(
+            f"A file in {run.model_dir} or {run.records} is not as its stage wrote it: {error}.",
+            "Run the stages records, train and eval again.",
+        ) from error
     write_text(run.report, page)
     return run.report
 

@@ -26,6 +26,10 @@ class RunDir:
         """TFRecords, manifest and audit."""
         return self.root / "records"
 
+    def settings(self, stage: str) -> Path:
+        """The flags that a stage was last started with."""
+        return self.root / "settings" / f"{self.model}-{stage}.json"
+
     @property
     def model_dir(self) -> Path:
         """Everything of one model."""
@@ -45,6 +49,11 @@ class RunDir:
     def history(self) -> Path:
         """Loss and metrics of every epoch."""
         return self.model_dir / "history.csv"
+
+    @property
+    def history_plot(self) -> Path:
+        """The same as curves."""
+        return self.model_dir / "history.png"
 
     @property
     def logs(self) -> Path:
@@ -113,17 +122,32 @@ class RunDir:
                 "Give another --work_dir, or change the folder's permissions.",
             ) from error
 
-    def clear_model(self) -> None:
-        """Removes what an earlier training left: nothing of it is true of the model to come.
+    @property
+    def training(self) -> RunDir:
+        """Where a training works until it is whole: the same paths, one folder further down."""
+        return RunDir(self.root, f"{self.model}/training")
 
-        The SavedModels stay: they are whole in themselves and may be in service.
+    def begin_training(self) -> RunDir:
+        """Makes `training` anew, and returns it."""
+        shutil.rmtree(self.training.model_dir, ignore_errors=True)
+        self.training.model_dir.mkdir(parents=True)
+        return self.training
+
+    def adopt_training(self) -> None:
+        """Puts what `training` holds in the place of an earlier model.
+
+        What was evaluated, explained and reported of the earlier model goes with it. Its
+        SavedModels stay: they are whole in themselves and may be in service.
         """
-        self.model_dir.mkdir(parents=True, exist_ok=True)
-        # The config goes first: without it no later stage takes the rest for whole.
-        for path in (self.config, self.weights, self.history, self.report):
+        # The config goes first and comes last: without it no stage takes the rest for whole.
+        for path in (self.config, self.weights, self.history, self.history_plot, self.report):
             path.unlink(missing_ok=True)
-        for folder in (self.logs, self.eval, self.explain, self.trunk_cache):
+        for folder in (self.logs, self.eval, self.explain):
             shutil.rmtree(folder, ignore_errors=True)
+        new = self.training
+        for name in ("logs", "history", "history_plot", "weights", "config"):
+            getattr(new, name).rename(getattr(self, name))
+        shutil.rmtree(new.model_dir)
 
     def require_forerunner(self, stage: str) -> None:
         """Looks whether what `stage` starts from is there.
@@ -148,5 +172,5 @@ class RunDir:
             "eval": (records, trained),
             "explain": (records, trained, evaluated),
             "export": (records, trained, evaluated),
-            "predict": (trained, (self.export, "export")),
+            "predict": ((self.export, "export"),),
         }.get(stage, ())

@@ -23,6 +23,9 @@ import numpy.typing as npt
 from scipy.stats import binom
 
 HIGHEST = 0.5
+MARGIN = 1e-3
+"""How far the threshold lies below the score that sets it, as a share of that score. Another
+processor rounds a score by some 1e-6 of it; on the threshold itself that would be an escape."""
 ARGMAX_RULE = "the class with the highest probability"
 
 
@@ -80,7 +83,8 @@ def choose_threshold(
     With too few positives for a guarantee the threshold is the smallest positive score: a single
     escape less seen is worth more than false calls, and 58 positives then allow no more misses
     than 59 do. Either is capped at 0.5: a higher threshold would risk escapes for pictures the
-    model itself takes for positive, and lowering one never breaks the promise.
+    model itself takes for positive. Last it is lowered by `MARGIN`; lowering never breaks the
+    promise.
 
     Args:
         scores: Probability of the positive class `[pictures]`, in [0, 1]; taken as float32.
@@ -100,8 +104,8 @@ def choose_threshold(
     misses = allowed_misses(positives, target_recall=target_recall, confidence=confidence)
     guaranteed = misses >= 0
     misses = max(misses, 0)
-    wanted = float(positive_scores[misses]) if positives else HIGHEST
-    threshold = min(wanted, HIGHEST)
+    wanted = float(positive_scores[misses]) if positives else math.inf
+    threshold = float(np.float32(min(wanted * (1 - MARGIN), HIGHEST)))
     stopped = is_stopped(scores, threshold)
     rule = _describe_choice(misses, positives, wanted) + _describe_promise(
         positives, needed, target_recall, confidence

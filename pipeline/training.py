@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import tensorflow as tf
 
 from pipeline.stopping import FluctuationStopping
 from records.atomic import write_text
+from records.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,9 @@ def run_phase(
 
     Returns:
         What was done.
+
+    Raises:
+        InputError: The watched loss was never a finite number.
     """
     model.compile(
         optimizer=keras.optimizers.Adam(_schedule(phase)),
@@ -159,6 +162,11 @@ def run_phase(
         shuffle=False,
         verbose=1 if sys.stdout.isatty() else 2,
     ).epoch
+    if not stopping.best_epoch:
+        raise InputError(
+            f"The training diverged in the phase {phase.name}: {stopping.reason}.",
+            "Give a larger --batch_size, a weaker --augment or another --seed.",
+        )
     print(
         f"{phase.name}: {stopping.reason}; kept epoch {stopping.best_epoch} "
         f"({phase.monitor} {stopping.best_value:.4f})",
@@ -168,7 +176,7 @@ def run_phase(
         name=phase.name,
         epochs_run=len(epochs),
         best_epoch=stopping.best_epoch,
-        best_value=stopping.best_value if math.isfinite(stopping.best_value) else -1.0,
+        best_value=stopping.best_value,
         stopped=stopping.reason,
         seconds=round(time.monotonic() - started, 1),
     )

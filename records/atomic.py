@@ -20,7 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
     was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-", suffix=path.suffix[:16])
     os.close(handle)
     draft = Path(name)
     try:

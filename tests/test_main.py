@@ -74,7 +74,7 @@ def test_a_wrong_flag_is_one_message_and_status_2(flags: list[str], words: list[
         ("eval", "--stage=records"),
         ("explain", "--stage=records"),
         ("export", "--stage=records"),
-        ("predict", "--stage=train"),
+        ("predict", "--stage=export"),
     ],
 )
 def test_a_missing_forerunner_is_named_by_its_command(
@@ -93,4 +93,4 @@ def test_a_flagfile_is_the_config_file(tmp_path: Path) -> None:
     )
     done = nioscope(f"--flagfile={config}")
     assert done.returncode == 2
-    assert str(tmp_path / "nowhere" / "xception" / "config.json") in done.stderr
+    assert str(tmp_path / "nowhere" / "xception" / "export") in done.stderr

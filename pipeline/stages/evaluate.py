@@ -19,6 +19,7 @@ from pipeline import plots
 from pipeline.answers import Answers, Outputs, collect_answers, decide, mean_grey, rank_errors
 from pipeline.baseline import measure_baseline
 from pipeline.config import Settings
+from pipeline.evaluation import digest_evaluation
 from pipeline.inputs import make_evaluation_dataset
 from pipeline.metrics import Metrics, compute_metrics, write_confusion_matrix
 from pipeline.modelfacts import ModelFacts
@@ -31,6 +32,7 @@ from records.atomic import replacing, write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
 from records.schema import parse_record
+from records.shards import verify_shards
 from records.types import Split
 
 ERRORS_SHOWN = 24
@@ -47,6 +49,7 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     facts, manifest = ModelFacts.read(run_dir.config), read_manifest(run_dir.records)
     _require_same_records(facts, manifest, run_dir)
+    verify_shards(manifest)
     predict = _make_predict(registry.load_model(facts.require_weights(run_dir.weights)))
     validation = _answer(predict, facts, manifest, "validation")
     rule, threshold = _choose_rule(facts, validation)
@@ -66,6 +69,7 @@ def run(settings: Settings) -> None:
     values = metrics.to_json()
     values["baseline"] = _measure_baseline(facts, manifest, test)
     values["reconstruction_error"] = _describe_reconstruction(facts, test)
+    values["digests"] = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
     write_json(run_dir.metrics, values)  # last: where it stands, the evaluation is whole
     print(_format_summary(metrics, str(rule["rule"])))
     print(f"Report: {write_report(run_dir)}")

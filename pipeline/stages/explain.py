@@ -17,9 +17,10 @@ from models.cam import METHODS, ClassActivationMap, make_cam
 from models.picture import decode_picture
 from pipeline import overlay
 from pipeline.config import Settings
+from pipeline.evaluation import read_evaluation
 from pipeline.filenames import digested_name, safe_name
 from pipeline.modelfacts import ModelFacts
-from pipeline.predictions import Predictions, read_predictions
+from pipeline.predictions import Predictions
 from pipeline.report import write_report
 from pipeline.rundir import RunDir
 from pipeline.selection import choose_pictures
@@ -81,7 +82,7 @@ def write_maps(run_dir: RunDir) -> int:
         InputError: As `run`.
     """
     facts = ModelFacts.read(run_dir.config)
-    predictions = read_predictions(run_dir.predictions)
+    predictions = read_evaluation(run_dir, weights_digest=facts.weights_digest).predictions
     chosen = _choose(predictions, facts)
     records = _read_records(run_dir, facts, {item.source_id for item in chosen})
     model = registry.load_model(facts.require_weights(run_dir.weights))

@@ -14,15 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from models import clean_session, registry
+from models import registry
 from models.serving import ServingFacts, write_saved_model
 from pipeline.config import Settings
+from pipeline.evaluation import read_evaluation
 from pipeline.modelfacts import ModelFacts
-from pipeline.predictions import Predictions, read_predictions
+from pipeline.predictions import Predictions
 from pipeline.rundir import RunDir
 from records.errors import InputError
 from records.manifest import read_manifest
 
+_CANDIDATE = ".candidate-"
+# Run, not imported: as a program it makes Keras impossible to import.
+_CLEAN_SESSION = Path(registry.__file__).resolve().with_name("clean_session.py")
 TOLERANCE = 1e-5
 """Largest difference of a probability between the evaluation and the SavedModel."""
 
@@ -35,9 +39,11 @@ def run(settings: Settings) -> None:
     """
     run_dir = RunDir(settings.work_dir, settings.model)
     facts = ModelFacts.read(run_dir.config)
-    threshold = json.loads(run_dir.threshold.read_text(encoding="utf-8"))["threshold"]
+    evaluation = read_evaluation(run_dir, weights_digest=facts.weights_digest)
     model = registry.load_model(facts.require_weights(run_dir.weights))
     run_dir.export.mkdir(exist_ok=True)
+    for left_over in run_dir.export.glob(f"{_CANDIDATE}*"):  # of a run that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
     with _candidate(run_dir.export) as candidate:
         write_saved_model(
             candidate,
@@ -46,12 +52,12 @@ def run(settings: Settings) -> None:
                 classes=facts.classes,
                 fail_classes=facts.fail_classes,
                 positive_class=facts.positive_class,
-                threshold=threshold or 0.0,
+                threshold=evaluation.threshold,
                 cam_layer=facts.cam_layer,
             ),
         )
         shards = read_manifest(run_dir.records).shard_paths("test")
-        difference = _require_same_answers(candidate, shards, read_predictions(run_dir.predictions))
+        difference = _require_same_answers(candidate, shards, evaluation.predictions)
         version = _publish(candidate, run_dir.export)
     print(
         f"The SavedModel gives the evaluation's answers on all test pictures (largest difference "
@@ -62,7 +68,7 @@ def run(settings: Settings) -> None:
 @contextlib.contextmanager
 def _candidate(export: Path) -> Iterator[Path]:
     """A folder to build in. Its name is no number, so Serving, which polls `export`, ignores it."""
-    folder = Path(tempfile.mkdtemp(prefix=".candidate-", dir=export))
+    folder = Path(tempfile.mkdtemp(prefix=_CANDIDATE, dir=export))
     try:
         yield folder
     finally:
@@ -105,7 +111,11 @@ def _require_same_answers(candidate: Path, shards: list[Path], expected: Predict
 def _judge_in_clean_process(candidate: Path, shards: list[Path]) -> dict[str, list]:
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers.json"
-        program = [sys.executable, "-I", str(Path(clean_session.__file__).resolve())]
+        program = [
+            sys.executable,
+            "-I",
+            str(Path(registry.__file__).resolve().with_name("clean_session.py")),
+        ]
         done = subprocess.run(
             [*program, str(candidate), str(answers), *map(str, shards)],
             capture_output=True,

@@ -16,11 +16,11 @@ import tensorflow as tf
 from models import autoencoder, losses, registry, xception
 from models.picture import decode_picture
 from pipeline import inputs, plots, provenance
-from pipeline.augment import Operation, parse_augmentation
 from pipeline.autoencoder_training import AutoencoderLosses, train_autoencoder
 from pipeline.backbone_training import BackboneParts, train_backbone
 from pipeline.config import Settings
 from pipeline.modelfacts import ModelFacts, choose_fail_classes, choose_positive_class
+from pipeline.operations import Operation, parse_augmentation
 from pipeline.rundir import RunDir
 from pipeline.training import HistoryWriter, PhaseOutcome
 from records.atomic import replacing
@@ -49,7 +49,7 @@ class _Plan:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self.manifest.classes)
+        return self.manifest.classes
 
     @property
     def decode(self) -> inputs.Decode:
@@ -88,17 +88,20 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     plan = _plan(settings, read_manifest(run_dir.records))
     verify_shards(plan.manifest)
+    if plan.positive_class:
+        print(f"The class that must be caught is {plan.positive_class}.", flush=True)
     keras.utils.set_random_seed(settings.seed)
     started = time.monotonic()
-    run_dir.clear_model()
-    history = HistoryWriter(run_dir.history, run_dir.logs)
+    draft = run_dir.begin_training()
+    history = HistoryWriter(draft.history, draft.logs)
     train = _train_autoencoder if plan.spec.reconstructs else _train_backbone
-    model, outcomes = train(plan, settings, run_dir, history)
-    with replacing(run_dir.weights) as draft:
-        model.save(draft)
-    facts = _facts(plan, settings, run_dir, outcomes, time.monotonic() - started)
-    facts.write(run_dir.config)
-    plots.write_history(run_dir.history)
+    model, outcomes = train(plan, settings, draft, history)
+    with replacing(draft.weights) as path:
+        model.save(path)
+    plots.write_history(draft.history)
+    facts = _facts(plan, settings, draft, outcomes, time.monotonic() - started)
+    facts.write(draft.config)
+    run_dir.adopt_training()
     print(
         f"Trained {settings.model} on {plan.manifest.count('train')} pictures in "
         f"{facts.training['seconds']:.0f} s: {run_dir.weights}"
@@ -109,7 +112,6 @@ def _plan(settings: Settings, manifest: Manifest) -> _Plan:
     spec = registry.MODELS[settings.model]
     augment = spec.augment if settings.augment == "default" else settings.augment
     pretrain = spec.pretrain_epochs if settings.pretrain_epochs < 0 else settings.pretrain_epochs
-    classes = tuple(manifest.classes)
     return _Plan(
         spec=spec,
         manifest=manifest,
@@ -120,7 +122,7 @@ def _plan(settings: Settings, manifest: Manifest) -> _Plan:
         operations=parse_augmentation(augment),
         augment=augment,
         positive_class=choose_positive_class(
-            classes, manifest.counts["train"], asked=settings.positive_class
+            manifest.classes, manifest.counts["train"], asked=settings.positive_class
         ),
         seed=settings.seed,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -69,6 +70,7 @@ def test_everything_of_the_contract_is_there(run: tuple[Path, str, str]) -> None
         f"{model}/eval/confusion_matrix.csv", f"{model}/eval/confusion_matrix.png",
         f"{model}/eval/confusion_matrix_normalized.png", f"{model}/eval/curves.png",
         f"{model}/eval/threshold.json", f"{model}/export/1/saved_model.pb",
+        f"settings/{model}-train.json",
     ):  # fmt: skip
         assert (work_dir / name).stat().st_size > 0, name
     assert list((work_dir / model / "logs").glob("events*"))
@@ -140,14 +142,22 @@ def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) 
     first = {p: p.read_bytes() for p in (work_dir / model / "export" / "1").rglob("*.pb")}
     nioscope("--stage=export", f"--work_dir={work_dir}", f"--model={model}")
     assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
-    predictions = work_dir / model / "eval" / "predictions.csv"
-    whole = predictions.read_text()
-    lines = whole.splitlines()
+    evaluation = work_dir / model / "eval"
+    predictions, metrics = evaluation / "predictions.csv", evaluation / "metrics.json"
+    whole = predictions.read_text(), metrics.read_text()
+    lines = whole[0].splitlines()
     cells = lines[1].split(",")
     cells[-2:] = ["0.123", "0.877"]
     predictions.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
-    done = nioscope("--stage=export", f"--work_dir={work_dir}", f"--model={model}", status=2)
-    predictions.write_text(whole)
+    flags = ["--stage=export", f"--work_dir={work_dir}", f"--model={model}"]
+    assert "another predictions" in nioscope(*flags, status=2).stderr
+    # The same again, as if the evaluation itself had said so.
+    values = json.loads(whole[1])
+    values["digests"]["predictions"] = hashlib.sha256(predictions.read_bytes()).hexdigest()
+    metrics.write_text(json.dumps(values))
+    done = nioscope(*flags, status=2)
+    predictions.write_text(whole[0])
+    metrics.write_text(whole[1])
     assert "Nothing was published" in done.stderr
     assert cells[0] in done.stderr
     assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
@@ -168,6 +178,19 @@ def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> Non
                    ("predictions.csv", "metrics.json", "threshold.json"))]  # fmt: skip
         digests.append({path.name: path.read_bytes() for path in files})
     assert digests[0] == digests[1]
+
+
+def test_a_training_that_fails_leaves_the_model_as_it_was(run: tuple[Path, str, str]) -> None:
+    work_dir, model, _ = run
+    folder = work_dir / model
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    flags = ["--stage=train", f"--work_dir={work_dir}", f"--model={model}"]
+    done = nioscope(*flags, "--image_size=50", status=2)
+    assert "--image_size=50" in done.stderr
+    if model == "xception":
+        # No network reaches the weights here, or they are loaded and 50 px are too few.
+        nioscope(*flags, "--image_size=50", "--backbone_weights=imagenet", status=2)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_new_records_make_the_old_model_stale(pictures: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import augment
-from pipeline.augment import Operation, parse_augmentation
+from pipeline.operations import Operation, parse_augmentation
 from records.errors import InputError
 
 ALL = "flip|vflip|rot90|rotate(15)|shift(0.1)|crop(0.8)|brightness(0.2)|contrast(0.1)|noise(0.02)"

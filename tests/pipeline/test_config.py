@@ -11,21 +11,24 @@ from records.errors import InputError
 
 
 def test_defaults_are_a_whole_run() -> None:
-    settings = Settings(data_dir=Path("pictures"))
+    settings = Settings(data_dir=Path("tests"))
     assert (settings.stage, settings.model, settings.layout) == ("all", "autoencoder", "auto")
 
 
 @pytest.mark.parametrize("name", ["seed", "image_size", "batch_size", "epochs"])
 def test_a_negative_number_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"--{name}=-1"):
-        Settings(data_dir=Path("pictures"), **{name: -1})  # type: ignore[arg-type]
+        Settings(data_dir=Path("tests"), **{name: -1})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("classes", "counts", "asked", "expected"),
     [
         (("io", "nio"), {"io": 1, "nio": 9}, "", "nio"),
-        (("io", "nio"), {"io": 1, "nio": 9}, "io", "io"),
+        (("io", "nio"), {"io": 9, "nio": 1}, "nio", "nio"),
+        (("crack", "io"), {"crack": 40, "io": 20}, "", "crack"),
+        (("io", "void"), {"io": 20, "void": 40}, "", "void"),
+        (("bad", "good"), {"bad": 5, "good": 50}, "good", "good"),
         (("bad", "good"), {"bad": 5, "good": 50}, "", "bad"),
         (("bad", "good"), {"bad": 50, "good": 5}, "", "good"),
         (("bad", "good"), {"bad": 5, "good": 5}, "", "bad"),
@@ -38,7 +41,10 @@ def test_positive_class(
     assert choose_positive_class(classes, counts, asked=asked) == expected
 
 
-@pytest.mark.parametrize(("classes", "asked"), [(("io", "nio"), "x"), (("a", "b", "c"), "a")])
+@pytest.mark.parametrize(
+    ("classes", "asked"),
+    [(("io", "nio"), "x"), (("io", "nio"), "io"), (("a", "b", "c"), "a")],
+)
 def test_a_positive_class_that_cannot_be_is_refused(classes: tuple[str, ...], asked: str) -> None:
     with pytest.raises(InputError, match=f"--positive_class={asked}"):
         choose_positive_class(classes, dict.fromkeys(classes, 1), asked=asked)
@@ -112,17 +118,42 @@ def test_a_missing_forerunner_says_which_command(tmp_path: Path) -> None:
         run_dir.require_forerunner(stage)
 
 
-def test_a_new_training_starts_clean_but_leaves_the_saved_models(tmp_path: Path) -> None:
-    run_dir = RunDir(tmp_path, "autoencoder")
-    for path in (run_dir.config, run_dir.weights, run_dir.metrics, run_dir.export / "1" / "x"):
+def fill(run_dir: RunDir, text: str) -> None:
+    """Writes what a training leaves, every file holding `text`."""
+    for path in (run_dir.config, run_dir.weights, run_dir.history, run_dir.history_plot,
+                 run_dir.logs / "events"):  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    run_dir.clear_model()
-    assert sorted(run_dir.model_dir.rglob("*")) == [
-        run_dir.export, run_dir.export / "1", run_dir.export / "1" / "x",
-    ]  # fmt: skip
-    with pytest.raises(InputError, match="eval"):
-        run_dir.root.joinpath("records").mkdir()
-        (run_dir.records / "manifest.json").touch()
-        run_dir.config.touch()
-        run_dir.require_forerunner("export")
+        path.write_text(text)
+
+
+def test_a_whole_training_replaces_the_old_but_leaves_the_saved_models(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path, "autoencoder")
+    fill(run_dir, "old")
+    saved_model = run_dir.export / "1" / "saved_model.pb"
+    stale = (run_dir.metrics, run_dir.explain / "maps.json", run_dir.report)
+    for path in (saved_model, *stale):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    fill(run_dir.training, "new")
+    before = {path: path.read_bytes() for path in run_dir.model_dir.rglob("*") if path.is_file()}
+    assert run_dir.training.config in before
+    run_dir.adopt_training()
+    after = {path: path.read_text() for path in run_dir.model_dir.rglob("*") if path.is_file()}
+    assert after.pop(saved_model) == "old"
+    assert set(after.values()) == {"new"}
+    assert set(after) == {run_dir.config, run_dir.weights, run_dir.history, run_dir.history_plot,
+                          run_dir.logs / "events"}  # fmt: skip
+    assert not run_dir.training.model_dir.exists()
+
+
+def test_flags_are_checked_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="spin"):
+        Settings(data_dir=tmp_path, augment="flip|spin")
+    with pytest.raises(InputError, match="no such file"):
+        Settings(data_dir=tmp_path, backbone_weights=str(tmp_path / "none.h5"))
+    with pytest.raises(InputError, match="is no folder"):
+        Settings(data_dir=tmp_path / "none")
+    for work_dir in (tmp_path, tmp_path / "below"):
+        with pytest.raises(InputError, match="lies in"):
+            Settings(data_dir=tmp_path, work_dir=work_dir)
+    Settings(data_dir=tmp_path, work_dir=tmp_path.parent)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline import inputs
-from pipeline.augment import parse_augmentation
+from pipeline.operations import parse_augmentation
 from records import schema
 from records.types import Example
 

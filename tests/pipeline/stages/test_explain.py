@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.autoencoder import build_autoencoder
+from pipeline.evaluation import digest_evaluation
 from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.provenance import file_digest
@@ -23,6 +24,7 @@ from pipeline.stages.explain import (
     sheet_file,
     write_maps,
 )
+from records.atomic import write_json
 from records.errors import InputError
 from records.pictures import probe
 from records.shards import write_records
@@ -101,6 +103,9 @@ def evaluated(tmp_path: Path) -> RunDir:
             probabilities=np.eye(2, dtype=np.float32)[predicted] * 0.5 + 0.25,
         ),
     )
+    write_json(run_dir.threshold, {"threshold": 0.5})
+    digests = digest_evaluation(run_dir, weights_digest=file_digest(run_dir.weights))
+    write_json(run_dir.metrics, {"digests": digests})
     return run_dir
 
 

@@ -1,0 +1,71 @@
+"""What the stage `eval` left, read again by the stages that build on it, and only when whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.predictions import Predictions, read_predictions
+from pipeline.provenance import file_digest
+from pipeline.rundir import RunDir
+from records.errors import InputError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The answers of the evaluation and the threshold they were decided by.
+
+    Attributes:
+        threshold: Score from which on a picture is positive; 0 with more than two classes.
+        predictions: An answer for each test picture.
+    """
+
+    threshold: float
+    predictions: Predictions
+
+
+def digest_evaluation(run_dir: RunDir, *, weights_digest: str) -> dict[str, str]:
+    """SHA-256 of what belongs together: model, threshold and answers. Goes into `metrics.json`."""
+    return {
+        "model": weights_digest,
+        "threshold": file_digest(run_dir.threshold),
+        "predictions": file_digest(run_dir.predictions),
+    }
+
+
+def read_evaluation(run_dir: RunDir, *, weights_digest: str) -> Evaluation:
+    """Reads threshold and answers, and proves that they are those `metrics.json` was made of.
+
+    Args:
+        run_dir: Where they are.
+        weights_digest: SHA-256 of the model that is to be explained or exported.
+
+    Raises:
+        InputError: A file is missing or damaged, was changed, or is about another model.
+    """
+    try:
+        recorded = _read_json(run_dir.metrics)["digests"]
+        found = digest_evaluation(run_dir, weights_digest=weights_digest)
+        threshold = _read_json(run_dir.threshold)["threshold"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"The evaluation in {run_dir.eval} is damaged ({type(error).__name__}: {error}).",
+            _remedy(run_dir),
+        ) from error
+    changed = sorted(name for name in found if found[name] != recorded.get(name))
+    if changed:
+        raise InputError(
+            f"The evaluation in {run_dir.eval} does not fit together: another {changed[0]} than "
+            "the one its metrics.json was made with.",
+            _remedy(run_dir),
+        )
+    return Evaluation(threshold or 0.0, read_predictions(run_dir.predictions))
+
+
+def _read_json(path: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _remedy(run_dir: RunDir) -> str:
+    return f"Run: python main.py --stage=eval --work_dir={run_dir.root} --model={run_dir.model}"

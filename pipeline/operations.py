@@ -1,0 +1,78 @@
+"""Augmentation as a line that a person can read: `flip|rotate(15)|brightness(0.2)`.
+
+| operation | what it draws |
+| --- | --- |
+| `flip` | mirror left and right, or not |
+| `vflip` | mirror top and bottom, or not |
+| `rot90` | 0, 1, 2 or 3 quarter turns |
+| `rotate(D)` | an angle of up to D degrees either way |
+| `shift(F)` | an offset of up to the fraction F of the side either way, on each axis |
+| `crop(F)` | a square of side F to 1 of the picture's, anywhere inside, stretched to full size |
+| `brightness(F)` | an offset of up to F of the full range (255) either way |
+| `contrast(F)` | a factor of 1 - F to 1 + F about the picture's mean |
+| `noise(F)` | Gaussian noise whose standard deviation is 0 to F of the full range |
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from records.errors import InputError
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step of an augmentation line: its name, and its strength where it takes one."""
+
+    name: str
+    strength: float | None = None
+
+
+# The largest strength that still means something; None where there is none.
+_STRONGEST: dict[str, float | None] = {
+    "flip": None,
+    "vflip": None,
+    "rot90": None,
+    "rotate": 180.0,
+    "shift": 0.5,
+    "crop": 1.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "noise": 1.0,
+}
+
+
+def parse_augmentation(line: str) -> tuple[Operation, ...]:
+    """Reads an augmentation line; an empty one means none.
+
+    Raises:
+        InputError: An operation is unknown, lacks its strength, has one too many or out of range.
+    """
+    return tuple(_parse_operation(part.strip(), line) for part in line.split("|") if part.strip())
+
+
+def _parse_operation(part: str, line: str) -> Operation:
+    match = re.fullmatch(r"([a-z0-9]+)(?:\(([^()]*)\))?", part)
+    known = ", ".join(name if high is None else f"{name}(N)" for name, high in _STRONGEST.items())
+    if not match or match[1] not in _STRONGEST:
+        raise InputError(
+            f"--augment={line!r}: {part!r} is no operation known.",
+            f"Join any of these by |: {known}.",
+        )
+    name, argument, strongest = match[1], match[2], _STRONGEST[match[1]]
+    if strongest is None:
+        if argument is not None:
+            raise InputError(f"--augment={line!r}: {name} takes no number.", f"Write {name}.")
+        return Operation(name)
+    try:
+        strength = float(argument or "")
+    except ValueError:
+        strength = math.nan
+    if not 0 < strength <= strongest:
+        raise InputError(
+            f"--augment={line!r}: {part!r} needs a number above 0 and up to {strongest:g}.",
+            f"For instance {name}({strongest / 4:g}).",
+        )
+    return Operation(name, strength)
