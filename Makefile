@@ -24,7 +24,7 @@ lint: .venv/developer
 	$(BIN)/mypy
 
 bench: .venv/developer
-	$(BIN)/python -m pytest tests/benchmarks
+	$(BIN)/python -m pytest -s -o python_files="bench_*.py" tests/benchmarks
 
 clean:
 	rm -rf .venv $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,6 +50,7 @@ def train_backbone(
     counts: tuple[int, int],
     loss: keras.losses.Loss,
     epochs: Sequence[int],
+    views: int,
     batch_size: int,
     learning_rate: float,
     classes: int,
@@ -66,6 +67,7 @@ def train_backbone(
         counts: Pictures in the training and in the validation split.
         loss: Classification loss.
         epochs: Of the head alone and of fine-tuning; a phase of 0 epochs is left out.
+        views: Augmented views of each training picture; fewer are taken where space is short.
         batch_size: Pictures a step.
         learning_rate: Peak of fine-tuning.
         classes: Number of classes.
@@ -73,7 +75,7 @@ def train_backbone(
         history: Records every epoch.
     """
     shape = parts.trunk.output_shape[1:]
-    views = affordable_views(VIEWS, pictures=counts[0], feature_shape=shape)
+    views = affordable_views(views, pictures=counts[0], feature_shape=shape)
     trunk = _compiled(parts.trunk)
     print(f"trunk: once over {views} views of {counts[0]} training pictures", flush=True)
     known = fill_trunk_cache(

@@ -17,10 +17,10 @@ from models import autoencoder, losses, registry, xception
 from models.picture import decode_picture
 from pipeline import inputs, plots, provenance
 from pipeline.autoencoder_training import AutoencoderLosses, train_autoencoder
-from pipeline.backbone_training import BackboneParts, train_backbone
+from pipeline.backbone_training import VIEWS, BackboneParts, train_backbone
 from pipeline.config import Settings
 from pipeline.modelfacts import ModelFacts, choose_fail_classes, choose_positive_class
-from pipeline.operations import Operation, parse_augmentation
+from pipeline.operations import parse_augmentation
 from pipeline.rundir import RunDir
 from pipeline.training import HistoryWriter, PhaseOutcome
 from records.atomic import replacing
@@ -42,7 +42,6 @@ class _Plan:
     channels: int
     batch_size: int
     epochs: tuple[int, int]
-    operations: tuple[Operation, ...]
     augment: str
     positive_class: str
     seed: int
@@ -60,12 +59,12 @@ class _Plan:
         counts = self.manifest.counts["train"]
         return losses.balanced_class_weights([counts[name] for name in self.classes])
 
-    def training(self, operations: tuple[Operation, ...]) -> tf.data.Dataset:
+    def training(self, augment: str) -> tf.data.Dataset:
         return inputs.make_training_dataset(
             self.manifest.shard_paths("train"),
             decode=self.decode,
             batch_size=self.batch_size,
-            operations=operations,
+            operations=parse_augmentation(augment),
             count=self.manifest.count("train"),
             seed=self.seed,
         )
@@ -119,7 +118,6 @@ def _plan(settings: Settings, manifest: Manifest) -> _Plan:
         channels=1 if manifest.is_grey else 3,
         batch_size=min(settings.batch_size or spec.batch_size, manifest.count("train")),
         epochs=(pretrain, settings.epochs or spec.epochs),
-        operations=parse_augmentation(augment),
         augment=augment,
         positive_class=choose_positive_class(
             manifest.classes, manifest.counts["train"], asked=settings.positive_class
@@ -136,7 +134,7 @@ def _train_autoencoder(
     outcomes = train_autoencoder(
         model,
         autoencoder.reconstruction_model(model),
-        plan.training(plan.operations),
+        plan.training(plan.augment),
         plan.measured("validation"),
         losses=AutoencoderLosses(
             losses.WeightedCrossEntropy(plan.class_weights), losses.ReconstructionLoss(variance)
@@ -165,12 +163,13 @@ def _train_backbone(
     try:
         outcomes = train_backbone(
             parts,
-            plan.training(plan.operations),
+            plan.training(plan.augment),
             plan.measured("validation"),
             cache_dir=run_dir.trunk_cache,
             counts=(plan.manifest.count("train"), plan.manifest.count("validation")),
             loss=losses.WeightedCrossEntropy(plan.class_weights),
             epochs=plan.epochs,
+            views=VIEWS if plan.augment else 1,
             batch_size=plan.batch_size,
             learning_rate=plan.spec.learning_rate,
             classes=len(plan.classes),
@@ -199,7 +198,7 @@ def _build(plan: _Plan, **statistics: float) -> keras.Model:
 
 def _start_backbone(model: keras.Model, weights: str, plan: _Plan) -> None:
     if weights == "calibrated":
-        batches = plan.training(()).take(max(1, _CALIBRATION_PICTURES // plan.batch_size))
+        batches = plan.training("").take(max(1, _CALIBRATION_PICTURES // plan.batch_size))
         xception.calibrate_batch_norm(model, (images for images, _ in batches))
         return
     try:
