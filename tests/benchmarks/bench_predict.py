@@ -16,15 +16,15 @@ import tensorflow as tf
 from models.autoencoder import build_autoencoder
 from models.serving import ServingFacts, write_saved_model
 from records.sample import draw_data_set
+from records.types import Split
 
 ROUNDS = 5
 BATCH_SIZE = 32
 
 
 def test_saved_model_against_keras_predict(tmp_path: Path) -> None:
-    draw_data_set(
-        tmp_path / "pictures", seed=0, counts={"train": 10, "validation": 10, "test": 400}
-    )
+    counts: dict[Split, int] = {"train": 10, "validation": 10, "test": 400}
+    draw_data_set(tmp_path / "pictures", seed=0, counts=counts)
     images = tmp_path / "pictures" / "test" / "images"
     paths = sorted(images.rglob("*.*"))
     model = build_autoencoder(image_size=128, channels=1, classes=2, mean=90.0, variance=900.0)

@@ -19,9 +19,10 @@ from lxml import etree
 from pipeline.config import Settings
 from pipeline.stages import records
 from records.sample import draw_data_set
+from records.types import Split
 
 ROUNDS = 5
-COUNTS = {"train": 600, "validation": 100, "test": 100}
+COUNTS: dict[Split, int] = {"train": 600, "validation": 100, "test": 100}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def plain_loop(pictures: Path, folder: Path) -> int:
             for path in sorted((pictures / split / "images").rglob("*.*")):
                 encoded = path.read_bytes()
                 xml = etree.parse(str(pictures / split / "annotations" / f"{path.stem}.xml"))
-                names = [node.text.encode() for node in xml.iterfind(".//object/name")]
+                names = [str(node.text).encode() for node in xml.iterfind(".//object/name")]
                 features = {
                     "image/encoded": [encoded],
                     "image/key/sha256": [hashlib.sha256(encoded).hexdigest().encode()],
@@ -51,7 +52,7 @@ def plain_loop(pictures: Path, folder: Path) -> int:
                     for key, value in features.items()
                 }
                 for side in ("xmin", "ymin", "xmax", "ymax"):
-                    values = [float(node.text) for node in xml.iterfind(f".//{side}")]
+                    values = [float(str(node.text)) for node in xml.iterfind(f".//{side}")]
                     feature[f"image/object/bbox/{side}"] = tf.train.Feature(
                         float_list=tf.train.FloatList(value=values)
                     )
