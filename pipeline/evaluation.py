@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.predictions import Predictions, read_predictions
-from pipeline.provenance import file_digest
 from pipeline.rundir import RunDir
 from records.errors import InputError
+from records.manifest import file_digest
 
 
 @dataclass(frozen=True)

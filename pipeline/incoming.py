@@ -1,10 +1,9 @@
 """New pictures on their way in: found, read, and copied into one folder a class.
 
 A picture is what `records` takes for one: in a folder, a file with one of `PICTURE_EXTENSIONS`
-that is not hidden. What cannot be judged is set aside with a reason, never passed over.
-
-An output folder is written to only while it is empty or ours. `copies.json`, a list of paths below
-the folder, says which copies an earlier run made there; those and no others are removed.
+that is not hidden. What cannot be judged is set aside with a reason. An output folder is written
+to only while it is empty or ours: `copies.json`, a list of paths below it, says which copies an
+earlier run made there; those and no others are removed.
 """
 
 from __future__ import annotations
@@ -41,11 +40,8 @@ class Picture:
 def find_pictures(images: str) -> list[Path]:
     """The pictures that `--images` means: a file, a folder with all below it, or a glob.
 
-    A file or a glob is taken at its word, whatever the names end in. In a folder links to pictures
-    are followed and links to folders are not.
-
-    Returns:
-        Sorted paths, each file once.
+    Sorted, each file once. A file or a glob is taken at its word, whatever the names end in. In a
+    folder links to pictures are followed and links to folders are not.
 
     Raises:
         InputError: There are none, or a folder cannot be read.
@@ -97,8 +93,8 @@ def require_apart(output: Path, images: str, pictures: Sequence[Path], *, copies
     target = _resolve(output)
     places = {Path(images)} if Path(images).is_dir() else {path.parent for path in pictures}
     among = copies and any(target.is_relative_to(_resolve(place)) for place in places)
-    entries = {_resolve(parent) for parent in {path.parent for path in pictures}}
-    if among or any(path.is_relative_to(target) for path in (*entries, *map(_resolve, pictures))):
+    reached = {*pictures, *(path.parent for path in pictures)}
+    if among or any(_resolve(path).is_relative_to(target) for path in reached):
         raise InputError(
             f"The output folder {output} and the pictures of --images={images} lie in one another.",
             "Give an --output_dir apart from the pictures.",
@@ -119,6 +115,8 @@ def read_copies(folder: Path, *, must_be_ours: bool) -> list[Path]:
     try:
         if (folder / COPIES).exists():
             names = json.loads((folder / COPIES).read_text(encoding="utf-8"))
+            if not isinstance(names, list):
+                raise ValueError(f"{COPIES} in it is no list of ours")
             return [_locate_copy(folder, name) for name in names]
         visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
         if must_be_ours and visible and not _is_answer(folder / PREDICTIONS):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.provenance import file_digest
 from records.atomic import write_json
 from records.errors import InputError
+from records.manifest import file_digest
 
 IN_ORDER_CLASS = "io"
 NOT_IN_ORDER_CLASS = "nio"

@@ -29,12 +29,13 @@ from records.sheets import format_csv
 from records.types import AnnotatedObject, Annotation, Example, Finding, Sample
 from records.voc import AnnotationError, read_annotation
 
+AUDIT_NAME = "audit.json"
+REJECTS_NAME = "rejects.csv"
 _EXTENSIONS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "png": (".png",),
     "bmp": (".bmp", ".dib"),
 }
-_FINDINGS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,7 @@ def audit(discovery: Discovery) -> Audit:
     """Opens every picture and annotation; sets the unusable ones aside and says why.
 
     Works with as many threads as there are cores; the result does not depend on their number.
-
-    Raises:
-        InputError: No usable picture is left, or all are of one class.
+    Whether enough is left is for `require_usable` to say, once the audit is kept.
     """
     opened = _open_all(discovery.samples)
     vocabulary = choose_vocabulary(
@@ -88,9 +87,31 @@ def audit(discovery: Discovery) -> Audit:
     kept, copies = drop_duplicates(examples)
     ordered = faults.order_findings([*findings, *copies])
     classes = tuple(sorted({example.label for example in kept}))
-    _require_two_classes(classes, kept, ordered, discovery)
     names = {item.name for example in kept for item in example.objects}
     return Audit(discovery.layout, classes, tuple(sorted(names)), kept, ordered)
+
+
+def require_usable(audit: Audit) -> None:
+    """Looks whether the pictures that are left can be told apart.
+
+    Raises:
+        InputError: There are none, or all are of one class.
+    """
+    if len(audit.classes) > 1:
+        return
+    if not audit.examples:
+        errors = [finding for finding in audit.findings if finding.is_error]
+        raise InputError(
+            "None of the pictures can be used.",
+            errors[0].remedy if errors else "Give another --data_dir.",
+        )
+    where = "in a folder of their own beside it"
+    if audit.layout in ("voc", "flat"):
+        where = f"annotated with other objects, or with none (class {NOTHING_FOUND})"
+    raise InputError(
+        f"All {len(audit.examples)} usable pictures are of one class, {audit.classes[0]}.",
+        f"Add pictures of a second class, {where}.",
+    )
 
 
 def write_audit(audit: Audit, folder: Path) -> None:
@@ -101,7 +122,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
     """
     pictures = Counter(example.label for example in audit.examples)
     write_json(
-        folder / "audit.json",
+        folder / AUDIT_NAME,
         {
             "layout": audit.layout,
             "classes": audit.classes,
@@ -116,7 +137,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
         for finding in audit.findings
         if finding.is_error or finding.code in faults.SET_ASIDE_CODES
     ]
-    write_text(folder / "rejects.csv", format_csv([("path", "code", "reason", "remedy"), *rejects]))
+    write_text(folder / REJECTS_NAME, format_csv([("path", "code", "reason", "remedy"), *rejects]))
 
 
 def _open_all(samples: Sequence[Sample]) -> list[_Opened]:
@@ -188,29 +209,3 @@ def _judge(
         published_split=sample.published_split,
     )
     return example, findings
-
-
-def _require_two_classes(
-    classes: tuple[str, ...],
-    examples: Sequence[Example],
-    findings: Sequence[Finding],
-    discovery: Discovery,
-) -> None:
-    if len(classes) > 1:
-        return
-    errors = [finding for finding in findings if finding.is_error]
-    shown = "".join(f"\n  {item.path}: {item.reason}" for item in errors[:_FINDINGS_SHOWN])
-    left = len(errors) - _FINDINGS_SHOWN
-    shown += f"\n  and {left} more" if left > 0 else ""
-    if not examples:
-        raise InputError(
-            f"None of the {len(discovery.samples)} pictures can be used:{shown}",
-            errors[0].remedy if errors else "Give another --data_dir.",
-        )
-    problem = f"All {len(examples)} usable pictures are of one class, {classes[0]}."
-    if errors:
-        problem += f" Set aside were:{shown}"
-    where = "in a folder of their own beside it"
-    if discovery.layout in ("voc", "flat"):
-        where = f"annotated with other objects, or with none (class {NOTHING_FOUND})"
-    raise InputError(problem, f"Add pictures of a second class, {where}.")

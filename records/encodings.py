@@ -6,9 +6,11 @@ these are looked at here.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 
 from records import faults
 from records.faults import Fault
@@ -33,9 +35,14 @@ _OTHER_SIGNATURES = (
     (0, b"SIMPLE  =", "FITS"),
 )
 _JPEG_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed 0 nor a restart
-_JPEG_END = 0xD9
+_JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
 _JPEG_SEGMENTS = frozenset((0xC0, 0xC1, 0xC2, 0xC4, *range(0xDA, 0xDE), *range(0xE0, 0xF0), 0xFE))
 _JPEG_OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - _JPEG_SEGMENTS
+_JPEG_FILLERS = tuple(
+    bits + b"".join(b"\xff%c" % (0xD0 + (first + index) % 8) + bits for index in range(8))
+    for bits, first in ((bytes.fromhex("aa5533cc0f9669a5") * 4, 0), (b"\x55" * 32, 4))
+)
+_JPEG_PROGRESSIVE, _JPEG_RESTARTS = 0xC2, 0xDD
 _BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)
 _BI_RGB, _BI_BITFIELDS = 0, 3
 
@@ -87,6 +94,30 @@ def require_decodable(encoded: bytes, image_format: str) -> None:
         ) from error
 
 
+def lengthen_scans(encoded: bytes) -> Iterator[bytes]:
+    """Makes copies of a JPEG that have a filler behind the picture data of each scan.
+
+    A decoder that has all blocks of a scan passes over what is left (libjpeg skips to the next
+    marker), so that the copies of a whole JPEG decode to the same pixels as it. Where blocks are
+    missing, it reads them from the filler instead of leaving them grey.
+
+    One copy tells for nearly every scan. Two are made of progressive JPEGs, where one code can say
+    that all other blocks are empty, and of those with restart intervals: the filler has restart
+    markers in case the last one there is whole, and libjpeg takes a marker one or two ahead of the
+    one it waits for as a sign of loss, hence two orders.
+
+    Args:
+        encoded: A JPEG that `require_decodable` lets pass.
+    """
+    walked = list(_walk_jpeg(encoded))
+    ends = [end for (marker, _), (_, end) in itertools.pairwise(walked) if marker == _JPEG_SCAN]
+    bounds = itertools.pairwise((0, *ends, len(encoded)))
+    parts = [encoded[start:end] for start, end in bounds]
+    needs_two = any(marker in (_JPEG_PROGRESSIVE, _JPEG_RESTARTS) for marker, _ in walked)
+    for filler in _JPEG_FILLERS[: 1 + needs_two]:
+        yield filler.join(parts)
+
+
 def _require_whole_png(encoded: bytes) -> None:
     """Walks over all chunks: Pillow decodes a PNG without its end and past wrong checksums.
 
@@ -108,7 +139,13 @@ def _require_whole_png(encoded: bytes) -> None:
 
 
 def _require_whole_jpeg(encoded: bytes) -> None:
-    """Walks over all markers up to the end, as TensorFlow does; Pillow stops at the last row.
+    """Walks over all markers up to the end, as TensorFlow does; Pillow stops at the last row."""
+    for _ in _walk_jpeg(encoded):
+        pass
+
+
+def _walk_jpeg(encoded: bytes) -> Iterator[tuple[int, int]]:
+    """Yields each marker up to the end, and where it starts, its fill bytes included.
 
     Source: ITU-T T.81, B.1.1 and table B.1. Bytes between segments are passed over, because
     libjpeg passes over them too.
@@ -116,6 +153,7 @@ def _require_whole_jpeg(encoded: bytes) -> None:
     start = 2
     while found := _JPEG_MARKER.search(encoded, start):
         marker, start = found.group()[-1], found.end()
+        yield marker, found.start()
         if marker == _JPEG_END:
             return
         if marker in _JPEG_OTHER_FRAMES:

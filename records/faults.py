@@ -36,7 +36,9 @@ class Fault:
 
 
 # What lies in the folder.
-BAD_NAME = Fault("bad_name", True, "Rename it; the name is no valid UTF-8.")
+BAD_NAME = Fault(
+    "bad_name", True, "Rename it: valid UTF-8 without line breaks or other control characters."
+)
 BAD_LINK = Fault("bad_link", True, "Put a copy of what it points to in its place.")
 NESTED_PICTURES = Fault(
     "nested_pictures", True, "Move the pictures one level up, into the folder of their class."
@@ -63,6 +65,15 @@ LISTED_MISSING = Fault(
     "listed_missing", False, "Add the picture, or take its line out of the list."
 )
 LISTED_TWICE = Fault("listed_twice", False, "Take the picture out of all lists but one.")
+
+NO_PUBLISHED_SPLIT = Fault(
+    "no_published_split", True, "Put it into the folder or the list of a split."
+)
+PUBLISHED_SPLIT_UNUSED = Fault(
+    "published_split_unused",
+    False,
+    "Give the data set a train and a test folder, or lists, to have them kept.",
+)
 
 # What a picture's file holds.
 EMPTY_FILE = Fault("empty_file", True, "Copy the picture again from where it came from.")

@@ -7,6 +7,7 @@ data folder are reported and not followed: what a run reads is what the user nam
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ _OTHER_EXTENSIONS = (".tif", ".tiff", ".webp", ".gif", ".jp2", ".heic", ".avif",
 PICTURE_EXTENSIONS = frozenset(_READ_EXTENSIONS + _OTHER_EXTENSIONS)
 """Files with another extension are not looked at. Those that hold no JPEG, PNG or BMP are here so
 that the audit says that they cannot be used."""
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Categories Cc, Zl and Zp of Unicode: what breaks a line or a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,15 @@ class Tree:
         return self._listings[folder]
 
     def locate(self, path: Path) -> str:
-        """A path below the data folder with forward slashes; undecodable bytes as escapes."""
+        """A path below the data folder with forward slashes, on one line.
+
+        Undecodable bytes and control characters are written as escapes.
+        """
         text = path.relative_to(self.root).as_posix()
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        return CONTROL_CHARACTERS.sub(
+            lambda found: found[0].encode("unicode_escape").decode("ascii"), text
+        )
 
     def count_pictures_below(self, folder: Path) -> int:
         """Pictures in a folder and all folders below it; links to folders are not followed."""
@@ -103,7 +112,7 @@ class Tree:
         findings: list[Finding] = []
         for path in _list_visible(folder):
             kind = "folder" if path.is_dir() else _find_kind(path)
-            finding = kind and (self._check_name(path) or self._check_link(path))
+            finding = kind and (self._check_link(path) or self._check_name(path))
             if finding:
                 findings.append(finding)
             elif kind and (kind == "folder" or path.is_file()):
@@ -121,8 +130,14 @@ class Tree:
         try:
             path.name.encode("utf-8")
         except UnicodeEncodeError:
-            return faults.BAD_NAME.found(self.locate(path), "its name is no valid UTF-8")
-        return None
+            reason = "its name is no valid UTF-8"
+        else:
+            if not CONTROL_CHARACTERS.search(path.name):
+                return None
+            reason = "its name holds a line break or another control character"
+        if path.is_dir():
+            reason += f"; the {self.count_pictures_below(path)} pictures in it are not used"
+        return faults.BAD_NAME.found(self.locate(path), reason)
 
     def _check_link(self, path: Path) -> Finding | None:
         if not path.is_symlink():

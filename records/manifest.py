@@ -20,6 +20,7 @@ from records.types import SPLITS, Example, Split
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 """Grows when a reader of the old records could not read the new ones."""
+_PIECE_BYTES = 2**20
 
 _REMEDY = "Run: python main.py --stage=records --data_dir=FOLDER with the same --work_dir."
 
@@ -43,7 +44,8 @@ class Manifest:
         layout: How the data set was laid out, one of those of `records.layouts`.
         classes: Class names; a picture's label is an index into them.
         box_classes: Class names of the boxes; a box's label is an index into them plus one.
-        is_grey: Whether no picture holds colour.
+        is_grey: Whether no training picture holds colour. It decides on the model's input, on which
+            the pictures that the model is measured with have no say.
         counts: Pictures of each split and class, zeros included.
         shards: The files of each split, in order.
         source_digest: SHA-256 over what went in: pictures, labels, splits and boxes.
@@ -65,8 +67,12 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `manifest.json`, in hexadecimal: through its shards' sums, of all records."""
-        return hashlib.sha256((self.folder / MANIFEST_NAME).read_bytes()).hexdigest()
+        """SHA-256 of `manifest.json`, in hexadecimal.
+
+        It stands for the records as they were written, since the manifest has their sums;
+        `verify_shards` proves that they still are.
+        """
+        return file_digest(self.folder / MANIFEST_NAME)
 
     def shard_paths(self, split: Split) -> list[Path]:
         """The files of a split, in order."""
@@ -108,6 +114,35 @@ def read_manifest(records_dir: Path) -> Manifest:
     return manifest
 
 
+def verify_shards(manifest: Manifest, *, splits: Sequence[Split] = SPLITS) -> None:
+    """Reads the shards of `splits`, each once and piece by piece, and holds them to the manifest.
+
+    Raises:
+        InputError: A shard cannot be read, or has other bytes or another number of records than the
+            manifest says.
+    """
+    for split in splits:
+        for shard, path in zip(manifest.shards[split], manifest.shard_paths(split), strict=True):
+            try:
+                sha256, count = _scan_shard(path)
+            except OSError as error:
+                raise InputError(f"{path} cannot be read: {error.strerror}.", _REMEDY) from error
+            if sha256 != shard.sha256:
+                raise InputError(f"{path} is not the file its manifest describes.", _REMEDY)
+            if count != shard.count:
+                raise InputError(
+                    f"{path} holds {count} records, its manifest says {shard.count}.", _REMEDY
+                )
+        if manifest.count(split) != sum(shard.count for shard in manifest.shards[split]):
+            raise InputError(f"The counts of {split} in {manifest.folder} disagree.", _REMEDY)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def withdraw_manifest(records_dir: Path) -> None:
     """Removes the manifest, if any: from now on the folder counts as holding no records."""
     (records_dir / MANIFEST_NAME).unlink(missing_ok=True)
@@ -127,6 +162,24 @@ def digest_source(splits: Mapping[Split, Sequence[Example]]) -> str:
         for example in splits[split]
     )
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _scan_shard(path: Path) -> tuple[str, int]:
+    """SHA-256 of a TFRecord file in hexadecimal, and how many whole records it holds.
+
+    A record is its length (uint64, little-endian), 4 bytes of checksum, the data and 4 bytes of
+    checksum: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details.
+    """
+    digest, count = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while header := file.read(12):
+            digest.update(header)
+            left = int.from_bytes(header[:8], "little") + 4
+            while left and (piece := file.read(min(left, _PIECE_BYTES))):
+                digest.update(piece)
+                left -= len(piece)
+            count += left == 0
+    return digest.hexdigest(), count
 
 
 def _from_json(folder: Path, values: dict[str, Any]) -> Manifest:

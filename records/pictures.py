@@ -5,8 +5,13 @@ within a few units, since decoders round differently). Its gaps, as tried: a BMP
 comes out as table indices, without an error; BMPs of 1, 4 or 16 bit, run-length compressed, with an
 OS/2 header or with bytes behind the last row are refused; a CMYK JPEG cannot be decoded to one
 channel. It decodes progressive JPEGs, interlaced and 1-bit PNGs and those with a palette or
-transparency, which it leaves out like Pillow. Damage inside a JPEG's compressed data that still
-decodes is found by neither.
+transparency, which it leaves out like Pillow.
+
+A JPEG whose picture data ends too early decodes with neither to an error, even if its end marker is
+there: the rest stays grey. Here it is decoded again with more data behind it, which changes nothing
+where nothing is missing. Not found are damage inside the data that still decodes to enough blocks
+(a stretch of zeros, say), and a progressive JPEG cut exactly between two scans, which is whole but
+coarser.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 
 from records import faults
 from records.encodings import PictureError as PictureError
-from records.encodings import find_format, require_decodable
+from records.encodings import find_format, lengthen_scans, require_decodable
 
 MAX_PIXELS = 2**28 // 3
 """89 million, a 256 MiB colour picture; a file that claims more is not decoded."""
@@ -61,7 +66,8 @@ class PictureFacts:
 def probe(path: Path) -> PictureFacts:
     """Reads a picture and decodes it whole. The file's name is not looked at.
 
-    Holds the file and its decoded pixels, at most about 1 GiB, until it returns.
+    Holds the file and its decoded pixels, those of a JPEG up to three times: at most about 1.6 GiB,
+    until it returns.
 
     Raises:
         PictureError: The file is empty, cannot be read, is damaged or cut short, is too large, or
@@ -94,6 +100,8 @@ def probe_bytes(encoded: bytes) -> PictureFacts:
         with _open(encoded, image_format) as picture:
             width, height = picture.size
             is_grey = _decode_is_grey(picture)
+            if image_format == "jpeg":
+                _require_whole_scans(encoded, picture)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -127,6 +135,16 @@ def _open(encoded: bytes, image_format: str) -> Image.Image:
             faults.UNSUPPORTED_PICTURE, "its colours are CMYK, which cannot be decoded to grey"
         )
     return picture
+
+
+def _require_whole_scans(encoded: bytes, picture: Image.Image) -> None:
+    """Refuses a JPEG that decodes to something else when its scans are made longer."""
+    for longer in lengthen_scans(encoded):
+        with Image.open(io.BytesIO(longer), formats=("JPEG",)) as again:
+            if ImageChops.difference(picture, again).getbbox():
+                raise PictureError(
+                    faults.UNREADABLE_PICTURE, "the JPEG is cut short: picture data is missing"
+                )
 
 
 def _decode_is_grey(picture: Image.Image) -> bool:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from records import tfds_metadata
 from records.atomic import replacing, write_json, write_text
 from records.errors import InputError
-from records.manifest import Manifest, Shard, digest_source, withdraw_manifest
+from records.manifest import Manifest, Shard, digest_source, file_digest, withdraw_manifest
 from records.schema import encode_example
 from records.split import order_by_content
 from records.types import SPLITS, Example, Split
@@ -88,7 +88,7 @@ def write_records(
             layout=layout,
             classes=tuple(classes),
             box_classes=tuple(box_classes),
-            is_grey=all(example.is_grey for example in examples),
+            is_grey=all(example.is_grey for example in splits["train"]),
             counts=_count(splits, classes),
             shards=shards,
             source_digest=digest_source(splits),
@@ -103,26 +103,6 @@ def write_records(
             "Make room on the disk, change the folder's permissions or give another --work_dir.",
         ) from error
     return manifest
-
-
-def verify_shards(manifest: Manifest) -> None:
-    """Reads every shard and compares it with the manifest.
-
-    Raises:
-        InputError: A shard has other bytes or another number of records than the manifest says.
-    """
-    remedy = "Run --stage=records again."
-    for split in SPLITS:
-        for shard, path in zip(manifest.shards[split], manifest.shard_paths(split), strict=True):
-            if _digest_file(path) != shard.sha256:
-                raise InputError(f"{path} is not the file its manifest describes.", remedy)
-            count = sum(1 for _ in tf.data.TFRecordDataset(str(path)))
-            if count != shard.count:
-                raise InputError(
-                    f"{path} holds {count} records, its manifest says {shard.count}.", remedy
-                )
-        if manifest.count(split) != sum(shard.count for shard in manifest.shards[split]):
-            raise InputError(f"The counts of {split} in {manifest.folder} disagree.", remedy)
 
 
 def _write_shards(
@@ -160,7 +140,7 @@ def _write_shard(
             for example in examples:
                 writer.write(encode(example, _read_picture(example)))
                 bar.update()
-        return Shard(file=path.name, count=len(examples), sha256=_digest_file(draft))
+        return Shard(file=path.name, count=len(examples), sha256=file_digest(draft))
 
 
 def _read_picture(example: Example) -> bytes:
@@ -189,11 +169,6 @@ def _picture_gone(example: Example, error: OSError) -> InputError:
         f"{example.image_path} can no longer be read: {error.strerror}.",
         "Put the file back or run --stage=records again without it.",
     )
-
-
-def _digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _count(
@@ -232,6 +207,6 @@ def _remove_stale(manifest: Manifest) -> None:
     current = {shard.file for split in SPLITS for shard in manifest.shards[split]}
     for path in manifest.folder.iterdir():
         is_shard = _OUR_SHARD.fullmatch(path.name) is not None
-        is_draft = path.name.startswith(".") and _OUR_SHARD.match(path.name[1:]) is not None
+        is_draft = path.name.startswith(".draft-")
         if (is_shard and path.name not in current) or is_draft:
             path.unlink()

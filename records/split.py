@@ -7,11 +7,12 @@ in another's: pictures added to class A leave every picture of class B where it 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from records import faults
 from records.errors import InputError
-from records.faults import Fault
 from records.types import SPLITS, Example, Finding, Split
 
 TEST_FRACTION = 0.20
@@ -19,15 +20,6 @@ VALIDATION_FRACTION = 0.16
 """Of all pictures, when no split was published; the rest, 64 %, is for training."""
 VALIDATION_OF_TRAIN_FRACTION = 0.15
 """Of the published training pictures, when a test split was published but no validation split."""
-
-NO_PUBLISHED_SPLIT = Fault(
-    "no_published_split", True, "Put it into the folder or the list of a split."
-)
-PUBLISHED_SPLIT_UNUSED = Fault(
-    "published_split_unused",
-    False,
-    "Give the data set a train and a test folder, or lists, to have them kept.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +40,10 @@ def assign_splits(examples: Iterable[Example], *, seed: int) -> SplitResult:
 
     Published training and test pictures stay what they are; a validation split that was not
     published is drawn from the training pictures of each class, and a picture that is in no
-    published split is left out. When not both were published, all three splits are drawn from each
-    class: ordered by content, the first go to test, the next to validation, the rest to train.
+    published split is left out. When no test split was published, all three splits are drawn from
+    each class: ordered by content, the first go to test, the next to validation, the rest to train.
+    Test or validation pictures without training pictures are refused, because a draw would train
+    on what was published to measure with.
 
     Args:
         examples: The usable pictures, in any order, each content once (`records.audit` drops
@@ -57,7 +51,8 @@ def assign_splits(examples: Iterable[Example], *, seed: int) -> SplitResult:
         seed: Seed of the draw; without effect on splits that were all published.
 
     Raises:
-        InputError: A class would be missing from a split.
+        InputError: A class would be missing from a split, or a split was published without a
+            training split.
         ValueError: Two examples have the same content.
     """
     ordered = order_by_content(examples, seed=seed, purpose="split")
@@ -68,6 +63,7 @@ def assign_splits(examples: Iterable[Example], *, seed: int) -> SplitResult:
         splits, findings = _keep_published(ordered)
         needed = "Move pictures of that class into the split"
     else:
+        _require_published_train(ordered)
         splits, findings = _draw_all(ordered), _remark_on_partial(published)
         needed = f"Add pictures until the class has {len(SPLITS)} at least, one for each split"
     _require_every_class(splits, ordered, needed=needed)
@@ -98,7 +94,20 @@ def _keep_published(
         splits |= {"validation": validation, "train": train}
     unlisted = sorted(example.source_id for example in ordered if example.published_split is None)
     reason = "other pictures have a published split, this one has none"
-    return splits, [NO_PUBLISHED_SPLIT.found(path, reason) for path in unlisted]
+    return splits, [faults.NO_PUBLISHED_SPLIT.found(path, reason) for path in unlisted]
+
+
+def _require_published_train(examples: Sequence[Example]) -> None:
+    """Refuses published splits none of which may be trained on."""
+    counts = Counter(item.published_split for item in examples)
+    names = [f"{name} ({counts[name]} pictures)" for name in SPLITS if counts[name]]
+    if names and not counts["train"]:
+        raise InputError(
+            f"Of the published splits only {' and '.join(names)} can be used, and none to train "
+            "on; a validation split without a test split counts as test.",
+            "Add the training pictures (a folder train, or ImageSets/Main/train.txt), or take the "
+            "pictures out of the split's folder or list to have all splits drawn.",
+        )
 
 
 def _draw_all(ordered: Sequence[Example]) -> dict[Split, tuple[Example, ...]]:
@@ -110,7 +119,7 @@ def _draw_all(ordered: Sequence[Example]) -> dict[Split, tuple[Example, ...]]:
 def _remark_on_partial(published: set[Split | None]) -> list[Finding]:
     names = " and ".join(name for name in SPLITS if name in published)
     reason = f"only {names} was published; all three splits were drawn anew"
-    return [PUBLISHED_SPLIT_UNUSED.found(".", reason)] if names else []
+    return [faults.PUBLISHED_SPLIT_UNUSED.found(".", reason)] if names else []
 
 
 def _draw(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lxml import etree
 
+from records.listing import CONTROL_CHARACTERS
 from records.types import AnnotatedObject, Annotation, BoundingBox
 
 MAX_XML_BYTES = 16 * 1024 * 1024
@@ -43,7 +44,8 @@ def parse_annotation(xml: bytes) -> Annotation:
 
     Returns:
         The annotation. Names are in Unicode's composed form (NFC), because a folder name and an XML
-        name that look the same may be encoded differently. Box numbers may be fractions.
+        name that look the same may be encoded differently; an object's name with line breaks or
+        other control characters has single blanks instead. Box numbers may be fractions.
 
     Raises:
         AnnotationError: The XML is malformed, has a DOCTYPE, or an element that is needed is
@@ -92,9 +94,9 @@ def format_annotation(annotation: Annotation) -> bytes:
     """Writes the VOC XML that `parse_annotation` reads back.
 
     Args:
-        annotation: Names without surrounding blanks. Whole numbers are written as such, fractions
-            with as many digits as bring the same float back; adding VOC's 1 to a corner rounds
-            like any sum of floats.
+        annotation: Names without surrounding blanks or control characters. Whole numbers are
+            written as such, fractions with as many digits as bring the same float back; adding
+            VOC's 1 to a corner rounds like any sum of floats.
 
     Returns:
         UTF-8, indented, with a line end.
@@ -150,6 +152,9 @@ def _parse_root(xml: bytes) -> etree._Element:
 
 def _parse_object(element: etree._Element, where: str) -> AnnotatedObject:
     name = _optional_text(element, "name", where)
+    # A line break would become one in lists of classes. Blanks alone are left as a folder has them.
+    if CONTROL_CHARACTERS.search(name):
+        name = " ".join(CONTROL_CHARACTERS.sub(" ", name).split())
     if not name:
         raise AnnotationError(f"{where} has no <name>")
     where = f"{where} ({name})"

@@ -30,9 +30,8 @@ from pipeline.rundir import RunDir
 from pipeline.threshold import choose_threshold, no_threshold_json
 from records.atomic import replacing, write_json
 from records.errors import InputError
-from records.manifest import Manifest, read_manifest
+from records.manifest import Manifest, read_manifest, verify_shards
 from records.schema import parse_record
-from records.shards import verify_shards
 from records.types import Split
 
 ERRORS_SHOWN = 24

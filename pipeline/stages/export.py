@@ -22,7 +22,7 @@ from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions
 from pipeline.rundir import RunDir
 from records.errors import InputError
-from records.manifest import read_manifest
+from records.manifest import read_manifest, verify_shards
 
 _CANDIDATE = ".candidate-"
 # Run, not imported: as a program it makes Keras impossible to import.
@@ -56,7 +56,9 @@ def run(settings: Settings) -> None:
                 cam_layer=facts.cam_layer,
             ),
         )
-        shards = read_manifest(run_dir.records).shard_paths("test")
+        manifest = read_manifest(run_dir.records)
+        verify_shards(manifest, splits=("test",))
+        shards = manifest.shard_paths("test")
         difference = _require_same_answers(candidate, shards, evaluation.predictions)
         version = _publish(candidate, run_dir.export)
     print(

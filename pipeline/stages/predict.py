@@ -1,12 +1,16 @@
-"""Stage `predict`: new pictures, judged by the exported SavedModel and by nothing else."""
+"""Stage `predict`: new pictures, judged by the exported SavedModel and by nothing else.
+
+Classes, threshold and decisions are those the SavedModel itself answers with: a training that came
+after it, or was cut short, changes nothing.
+"""
 
 from __future__ import annotations
 
-import glob
-import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import contextlib
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,130 +19,161 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipeline.config import Settings
-from pipeline.filenames import safe_name
-from pipeline.modelfacts import ModelFacts
+from pipeline.filenames import digested_name, safe_name
+from pipeline.incoming import (
+    COPIES,
+    PREDICTIONS,
+    REJECTS,
+    Picture,
+    copy_pictures,
+    find_pictures,
+    read_batches,
+    read_copies,
+    remove_answers,
+    require_apart,
+)
 from pipeline.predictions import UNKNOWN, Predictions, write_predictions
 from pipeline.rundir import RunDir
-from records.atomic import replacing, write_text
+from records.atomic import write_json, write_text
 from records.errors import InputError
-from records.pictures import PictureError, probe_bytes
 from records.sheets import format_csv
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
-_BATCH_SIZE = 32
+Signature = Callable[..., dict[str, tf.Tensor]]
+_NEEDED = {"classes", "decision", "label_index", "probabilities"}
+_LONGEST_REASON = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Picture:
-    """A picture that was read: its bytes, or why they cannot be judged."""
+@dataclass
+class Outcome:
+    """What became of the pictures so far.
 
-    path: Path
-    encoded: bytes
-    problem: str
+    Attributes:
+        judged: Pictures with an answer.
+        answers: The SavedModel's outputs, a batch each, in the order of `judged`.
+        rejects: Pictures set aside, with the reason.
+    """
+
+    judged: list[Path] = field(default_factory=list)
+    answers: list[dict[str, np.ndarray]] = field(default_factory=list)
+    rejects: list[tuple[Path, str]] = field(default_factory=list)
+
+    def extend(self, further: Outcome) -> None:
+        """Takes in what became of further pictures."""
+        self.judged += further.judged
+        self.answers += further.answers
+        self.rejects += further.rejects
 
 
 def run(settings: Settings) -> None:
     """Judges pictures; writes `predictions.csv` and `rejects.csv`, and copies if asked to.
 
     Raises:
-        InputError: There is no SavedModel or no picture, the output folder cannot be written, or
-            with `settings.strict` a picture cannot be judged.
+        InputError: There is no SavedModel or no picture, the output folder cannot be written, is
+            another's or lies among the pictures, or with `settings.strict` a picture cannot be
+            judged.
     """
     run_dir = RunDir(settings.work_dir, settings.model)
-    facts = ModelFacts.read(run_dir.config)
-    saved_model = newest_version(run_dir)
+    saved_model = find_newest_version(run_dir)
     paths = find_pictures(settings.images)
     output = settings.output_dir or run_dir.predict
-    _make_folder(output)
-    serve = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
-    judged: list[Path] = []
-    rejects: list[tuple[Path, str]] = []
-    answers: list[dict[str, np.ndarray]] = []
-    with tqdm(total=len(paths), unit="pictures", disable=None) as bar:
-        for batch in _read_batches(paths):
-            good = [picture for picture in batch if not picture.problem]
-            rejects += [(picture.path, picture.problem) for picture in batch if picture.problem]
-            _require_none(rejects, strict=settings.strict)
-            if good:
-                encoded = tf.constant([picture.encoded for picture in good])
-                answers.append({k: v.numpy() for k, v in serve(image_bytes=encoded).items()})
-                judged += [picture.path for picture in good]
-            bar.update(len(batch))
-    _write_rejects(output / "rejects.csv", rejects)
-    if not judged:
-        raise InputError(
-            f"None of the {len(paths)} pictures of --images={settings.images} can be judged; "
-            f"{rejects[0][0]}: {rejects[0][1]}.",
-            f"See {output / 'rejects.csv'}.",
-        )
-    predictions = _collect(facts, judged, answers)
-    write_predictions(output / "predictions.csv", predictions)
-    if settings.output_dir:
-        _copy_by_class(judged, predictions, settings.output_dir)
-    print(_summary(predictions, rejects, saved_model, output))
+    require_apart(output, settings.images, paths, copies=settings.output_dir is not None)
+    with _writing_to(output):
+        _make_folder(output)
+        earlier_copies = read_copies(output, must_be_ours=settings.output_dir is not None)
+    serve = load_signature(saved_model)
+    with _writing_to(output):
+        remove_answers(output, earlier_copies)
+        if settings.output_dir:  # From now on the folder can be told to be ours.
+            write_json(output / COPIES, [])
+    outcome = _judge_all(serve, paths, strict=settings.strict)
+    with _writing_to(output):
+        _write_rejects(output / REJECTS, outcome.rejects)
+        predictions = _collect(outcome, settings.images, output)
+        write_predictions(output / PREDICTIONS, predictions)
+        if settings.output_dir:
+            folders = [class_folder(predictions.classes[index]) for index in predictions.predicted]
+            copy_pictures(outcome.judged, folders, output)
+    print(_summary(predictions, outcome.rejects, saved_model, output))
 
 
-def newest_version(run_dir: RunDir) -> Path:
-    """The SavedModel with the highest version number.
+def find_newest_version(run_dir: RunDir) -> Path:
+    """The SavedModel with the highest version number; folders without a graph do not count.
 
     Raises:
         InputError: There is none.
     """
-    versions = [path for path in run_dir.export.iterdir() if path.name.isdecimal()]
-    if not versions:
-        raise InputError(
-            f"{run_dir.export} holds no SavedModel.",
-            f"Run: python main.py --stage=export --work_dir={run_dir.root} --model={run_dir.model}",
-        )
-    return max(versions, key=lambda path: int(path.name))
+    with contextlib.suppress(OSError):
+        versions = [
+            path
+            for path in run_dir.export.iterdir()
+            if path.name.isdecimal() and (path / "saved_model.pb").is_file()
+        ]
+        if versions:
+            return max(versions, key=lambda path: int(path.name))
+    raise InputError(
+        f"{run_dir.export} holds no SavedModel.",
+        f"Run: python main.py --stage=export --work_dir={run_dir.root} --model={run_dir.model}",
+    )
 
 
-def find_pictures(images: str) -> list[Path]:
-    """The pictures that `--images` means: a file, a folder with all below it, or a glob.
-
-    Returns:
-        Sorted paths. In a folder only files whose name ends like a picture's count; a file or a
-        glob is taken at its word.
+def load_signature(saved_model: Path) -> Signature:
+    """The function from pictures' bytes to answers.
 
     Raises:
-        InputError: There are none.
+        InputError: The folder holds no SavedModel that can be loaded, or another kind of one.
     """
-    place = Path(images)
-    if place.is_dir():
-        found = [path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES]
-    elif place.exists():
-        found = [place]
-    else:
-        found = [Path(name) for name in glob.glob(images, recursive=True)]  # noqa: PTH207 - a path of any root
-    paths = sorted(path for path in found if path.is_file())
-    if not paths:
-        raise InputError(
-            f"--images={images} names no picture.",
-            "Give a file, a folder that holds .png, .jpg or .bmp files, or a glob in quotes such "
-            "as 'incoming/**/*.png'.",
-        )
-    return paths
-
-
-def _read_batches(paths: Sequence[Path]) -> Iterator[list[_Picture]]:
-    """Reads ahead by one batch while the model works on the one before."""
-    chunks = [paths[start : start + _BATCH_SIZE] for start in range(0, len(paths), _BATCH_SIZE)]
-    with ThreadPoolExecutor() as pool:
-        ahead = [pool.submit(_read, path) for path in chunks[0]]
-        for following in [*chunks[1:], []]:
-            batch, ahead = ahead, [pool.submit(_read, path) for path in following]
-            yield [future.result() for future in batch]
-
-
-def _read(path: Path) -> _Picture:
+    remedy = f"Move {saved_model} away and run the stage export again (--stage=export)."
     try:
-        encoded = path.read_bytes()
-        probe_bytes(encoded)
-    except OSError as error:
-        return _Picture(path, b"", f"the file cannot be read: {error.strerror}")
-    except PictureError as error:
-        return _Picture(path, b"", error.reason)
-    return _Picture(path, encoded, "")
+        signature = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+    except (OSError, tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        raise InputError(
+            f"The SavedModel {saved_model} cannot be loaded: {_shorten(error)}", remedy
+        ) from error
+    missing = _NEEDED - signature.structured_outputs.keys()
+    if missing:
+        raise InputError(
+            f"The SavedModel {saved_model} does not answer with {', '.join(sorted(missing))}.",
+            remedy,
+        )
+    return signature
+
+
+def judge(serve: Signature, pictures: Sequence[Picture]) -> Outcome:
+    """Judges pictures in one batch, or one by one if the graph cannot decode one of them."""
+    if not pictures:
+        return Outcome()
+    try:
+        answers = serve(image_bytes=tf.constant([picture.encoded for picture in pictures]))
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+        # The second is the first with the picture's bytes in its text.
+        if len(pictures) == 1:
+            unclear = isinstance(error, UnicodeDecodeError)
+            reason = "its data are damaged" if unclear else _shorten(error)
+            return Outcome(rejects=[(pictures[0].path, f"the model cannot decode it: {reason}")])
+        outcome = Outcome()
+        for picture in pictures:
+            outcome.extend(judge(serve, [picture]))
+        return outcome
+    batch = {name: value.numpy() for name, value in answers.items()}
+    return Outcome([picture.path for picture in pictures], [batch])
+
+
+def class_folder(name: str) -> str:
+    """Name of the folder for a class, which is that of none of our own files."""
+    own = name.casefold() in (PREDICTIONS, REJECTS, COPIES)
+    return digested_name(name) if own else safe_name(name)
+
+
+def _judge_all(serve: Signature, paths: Sequence[Path], *, strict: bool) -> Outcome:
+    outcome = Outcome()
+    with tqdm(total=len(paths), unit="pictures", disable=None) as bar:
+        for batch in read_batches(paths):
+            outcome.rejects += [(item.path, item.problem) for item in batch if item.problem]
+            outcome.extend(judge(serve, [item for item in batch if not item.problem]))
+            _require_none(outcome.rejects, strict=strict)
+            bar.update(len(batch))
+    outcome.rejects.sort()
+    return outcome
 
 
 def _require_none(rejects: list[tuple[Path, str]], *, strict: bool) -> None:
@@ -149,35 +184,43 @@ def _require_none(rejects: list[tuple[Path, str]], *, strict: bool) -> None:
         )
 
 
-def _collect(
-    facts: ModelFacts, paths: list[Path], answers: list[dict[str, np.ndarray]]
-) -> Predictions:
+def _collect(outcome: Outcome, images: str, output: Path) -> Predictions:
+    if not outcome.judged:
+        path, reason = outcome.rejects[0]
+        raise InputError(
+            f"None of the {len(outcome.rejects)} pictures of --images={images} can be judged; "
+            f"{path}: {reason}.",
+            f"See {output / REJECTS}.",
+        )
+
     def column(name: str) -> Any:
-        return np.concatenate([answer[name] for answer in answers])
+        return np.concatenate([answer[name] for answer in outcome.answers])
 
     return Predictions(
-        classes=facts.classes,
-        source_ids=tuple(map(_name, paths)),
-        true=np.full([len(paths)], UNKNOWN, np.int64),
+        classes=tuple(name.decode() for name in outcome.answers[0]["classes"][0]),
+        source_ids=tuple(map(_name, outcome.judged)),
+        true=np.full([len(outcome.judged)], UNKNOWN, np.int64),
         predicted=column("label_index"),
         decisions=tuple(value.decode() for value in column("decision")),
-        scores=column("score") if facts.positive_class else None,
+        scores=column("score") if "score" in outcome.answers[0] else None,
         probabilities=column("probabilities"),
     )
 
 
-def _copy_by_class(paths: list[Path], predictions: Predictions, folder: Path) -> None:
-    """Copies each picture into the folder of its class; a name taken gets a number behind it."""
-    taken: set[Path] = set()
-    for path, index in zip(paths, predictions.predicted, strict=True):
-        class_folder = folder / safe_name(predictions.classes[index])
-        target, number = class_folder / path.name, 1
-        while target in taken:
-            number += 1
-            target = class_folder / f"{path.stem}-{number}{path.suffix}"
-        taken.add(target)
-        with replacing(target) as draft:
-            shutil.copyfile(path, draft)
+@contextlib.contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The answers cannot be written to {folder}: {error}.",
+            "Change the permissions, make room on the disk, or give another --output_dir.",
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()  # Told now, not after all pictures are judged.
 
 
 def _write_rejects(path: Path, rejects: list[tuple[Path, str]]) -> None:
@@ -190,13 +233,10 @@ def _name(path: Path) -> str:
     return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made: {error.strerror}.", "Give another --output_dir."
-        ) from error
+def _shorten(error: Exception) -> str:
+    """The first line of what TensorFlow says, without the names of nodes."""
+    text = re.sub(r"\{\{.*?\}\}", "", str(error)).strip() or type(error).__name__
+    return text.splitlines()[0][:_LONGEST_REASON]
 
 
 def _summary(
@@ -206,5 +246,5 @@ def _summary(
     lines = [f"Judged {len(predictions.source_ids)} pictures by {saved_model}:"]
     lines += [f"  {name}  {count}" for name, count in zip(predictions.classes, counts, strict=True)]
     if rejects:
-        lines.append(f"  set aside  {len(rejects)} (see {output / 'rejects.csv'})")
-    return "\n".join([*lines, f"Answers: {output / 'predictions.csv'}"])
+        lines.append(f"  set aside  {len(rejects)} (see {output / REJECTS})")
+    return "\n".join([*lines, f"Answers: {output / PREDICTIONS}"])

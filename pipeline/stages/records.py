@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,9 +10,9 @@ from pathlib import Path
 
 from pipeline.config import Settings
 from pipeline.rundir import RunDir
-from records.audit import Audit, audit, write_audit
+from records.audit import AUDIT_NAME, REJECTS_NAME, Audit, audit, require_usable, write_audit
 from records.errors import InputError
-from records.faults import SET_ASIDE_CODES
+from records.faults import SET_ASIDE_CODES, order_findings
 from records.layouts import find_samples
 from records.manifest import Manifest, withdraw_manifest
 from records.shards import write_records
@@ -20,6 +21,8 @@ from records.types import SPLITS, Finding, Sample
 
 MAX_UNUSABLE_FRACTION = 0.5
 """Above it the folder was misread or damaged, rather than one with some faults."""
+FAILED_NAME = "records-failed"
+"""Folder of the run directory for the audit of a run that wrote no records."""
 
 _FINDINGS_SHOWN = 5
 
@@ -27,14 +30,13 @@ _FINDINGS_SHOWN = 5
 def run(settings: Settings) -> None:
     """Writes `records/` of the run directory and prints what is in it.
 
-    `audit.json` and `rejects.csv` are written first, so that they are there to look into when the
-    pictures then turn out not to be usable. Records of an earlier run end with that: they are not
-    those that the new audit describes.
+    A run that fails before it writes leaves the records of an earlier one as they were; its audit
+    is then in `records-failed/` beside them until a run succeeds.
 
     Raises:
-        InputError: The folder, its layout or its classes cannot be used; more than
-            `MAX_UNUSABLE_FRACTION` of the pictures cannot be used; or `settings.strict` and there
-            was anything to find fault with.
+        InputError: The folder, its layout, its classes or its published splits cannot be used; more
+            than `MAX_UNUSABLE_FRACTION` of the pictures cannot be used; or `settings.strict` and
+            there was anything to find fault with.
     """
     if settings.data_dir is None:
         raise InputError(
@@ -42,16 +44,19 @@ def run(settings: Settings) -> None:
         )
     run_dir = RunDir(settings.work_dir, settings.model)
     run_dir.make()
+    failed = run_dir.root / FAILED_NAME
     discovery = find_samples(settings.data_dir, settings.layout)
     found = audit(discovery)
-    _write_audit(found, run_dir.records)
-    _require_most_usable(found, discovery.samples, folder=run_dir.records)
-    _require_no_findings(found, strict=settings.strict, folder=run_dir.records)
-    assigned = assign_splits(found.examples, seed=settings.seed)
-    if assigned.findings:
-        found = dataclasses.replace(found, findings=found.findings + assigned.findings)
-        _write_audit(found, run_dir.records)
-        _require_no_findings(found, strict=settings.strict, folder=run_dir.records)
+    try:
+        require_usable(found)
+        _require_most_usable(found, discovery.samples)
+        assigned = assign_splits(found.examples, seed=settings.seed)
+        findings = order_findings([*found.findings, *assigned.findings])
+        found = dataclasses.replace(found, findings=findings)
+        _require_no_findings(found, strict=settings.strict)
+    except InputError as error:
+        raise _refuse(error, found, folder=failed, strict=settings.strict) from error
+    _replace_audit(found, run_dir.records)
     manifest = write_records(
         run_dir.records,
         name=settings.data_dir.resolve().name,
@@ -61,6 +66,7 @@ def run(settings: Settings) -> None:
         splits=assigned.splits,
         seed=settings.seed,
     )
+    _remove_audit(failed)
     print(format_summary(manifest, found.findings))
 
 
@@ -73,7 +79,7 @@ def format_summary(manifest: Manifest, findings: Iterable[Finding]) -> str:
         lines += [f"{title}:"] * bool(counts)
         lines += [f"  {code}  {count}" for code, count in sorted(counts.items())]
     if findings:
-        lines.append(f"Each of them is in {manifest.folder / 'audit.json'}.")
+        lines.append(f"Each of them is in {manifest.folder / AUDIT_NAME}.")
     lines.append(f"Records are in {manifest.folder}.")
     return "\n".join(lines)
 
@@ -93,7 +99,8 @@ def _format_counts(manifest: Manifest) -> list[str]:
     ]
 
 
-def _write_audit(found: Audit, folder: Path) -> None:
+def _replace_audit(found: Audit, folder: Path) -> None:
+    """Ends the records of an earlier run, which the new audit does not describe, and writes it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         withdraw_manifest(folder)
@@ -105,33 +112,61 @@ def _write_audit(found: Audit, folder: Path) -> None:
         ) from error
 
 
+def _remove_audit(folder: Path) -> None:
+    """Removes the audit of a failed run; the folder too, unless something else lies in it."""
+    with contextlib.suppress(OSError):
+        for name in (AUDIT_NAME, REJECTS_NAME):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _refuse(error: InputError, found: Audit, *, folder: Path, strict: bool) -> InputError:
+    """Keeps the audit of a failed run in `folder` and adds to `error` what was found, and where."""
+    findings = [item for item in found.findings if strict or _sets_aside(item)]
+    problem = "\n".join([error.problem, *_format_first(findings, strict=strict)])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_audit(found, folder)
+    except OSError as cause:
+        where = f"(The audit cannot be written to {folder}: {cause.strerror}.)"
+    else:
+        where = f"The audit is {folder / AUDIT_NAME}."
+    return InputError(problem, f"{error.remedy} {where}")
+
+
 def _sets_aside(finding: Finding) -> bool:
     return finding.is_error or finding.code in SET_ASIDE_CODES
 
 
-def _require_most_usable(found: Audit, samples: Sequence[Sample], *, folder: Path) -> None:
-    errors = [item for item in found.findings if item.is_error]
+def _require_most_usable(found: Audit, samples: Sequence[Sample]) -> None:
+    errors = {item.path for item in found.findings if item.is_error}
     # Not all that is missing from the examples: a copy of a used picture is no sign of damage.
-    unusable = {sample.source_id for sample in samples} & {item.path for item in errors}
+    unusable = {sample.source_id for sample in samples} & errors
     if len(unusable) > MAX_UNUSABLE_FRACTION * len(samples):
         raise InputError(
-            f"{len(unusable)} of {len(samples)} pictures cannot be used:\n{_format_first(errors)}",
-            f"See {folder / 'audit.json'}; check --data_dir and --layout, or mend the files.",
+            f"{len(unusable)} of {len(samples)} pictures cannot be used.",
+            "Check --data_dir and --layout, or mend the files.",
         )
 
 
-def _require_no_findings(found: Audit, *, strict: bool, folder: Path) -> None:
+def _require_no_findings(found: Audit, *, strict: bool) -> None:
     if strict and found.findings:
         raise InputError(
-            f"--strict, and there is something to find fault with:\n"
-            f"{_format_first(found.findings)}",
-            f"See {folder / 'audit.json'}; mend the files or leave --strict out.",
+            "--strict, and there is something to find fault with.",
+            "Mend the files or leave --strict out.",
         )
 
 
-def _format_first(findings: Sequence[Finding]) -> str:
+def _format_first(findings: Sequence[Finding], *, strict: bool) -> list[str]:
+    """How many pictures or files are concerned, by which codes, and the first findings."""
+    if not findings:
+        return []
     counts = Counter(item.code for item in findings)
-    lines = [f"  {code}  {count}" for code, count in sorted(counts.items())]
-    lines += [f"  {item.path}: {item.reason}" for item in findings[:_FINDINGS_SHOWN]]
+    codes = ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
+    number = len({item.path for item in findings})
     left = len(findings) - _FINDINGS_SHOWN
-    return "\n".join(lines + [f"  and {left} more"] * (left > 0))
+    return [
+        f"  {'Found fault with' if strict else 'Set aside'}: {number} ({codes})",
+        *[f"  {item.path}: {item.reason}" for item in findings[:_FINDINGS_SHOWN]],
+        *[f"  and {left} more"] * (left > 0),
+    ]

@@ -25,8 +25,7 @@ from pipeline.rundir import RunDir
 from pipeline.training import HistoryWriter, PhaseOutcome
 from records.atomic import replacing
 from records.errors import InputError
-from records.manifest import Manifest, read_manifest
-from records.shards import verify_shards
+from records.manifest import Manifest, file_digest, read_manifest, verify_shards
 from records.types import Split
 
 _CALIBRATION_PICTURES = 256
@@ -86,7 +85,7 @@ def run(settings: Settings) -> None:
     """
     run_dir = RunDir(settings.work_dir, settings.model)
     plan = _plan(settings, read_manifest(run_dir.records))
-    verify_shards(plan.manifest)
+    verify_shards(plan.manifest, splits=("train", "validation"))
     if plan.positive_class:
         print(f"The class that must be caught is {plan.positive_class}.", flush=True)
     keras.utils.set_random_seed(settings.seed)
@@ -238,7 +237,7 @@ def _facts(
         cam_layer=plan.spec.cam_layer,
         seed=plan.seed,
         records_digest=plan.manifest.digest,
-        weights_digest=provenance.file_digest(run_dir.weights),
+        weights_digest=file_digest(run_dir.weights),
         training={
             **asked,
             "phases": [dataclasses.asdict(outcome) for outcome in outcomes],

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from records.audit import Audit, audit, write_audit
+from records import faults
+from records.audit import Audit, audit, require_usable, write_audit
 from records.errors import InputError
 from records.layouts import Discovery, find_samples
 from records.types import AnnotatedObject, Annotation, BoundingBox, Finding
@@ -61,6 +62,7 @@ def test_a_sound_data_set(good: Path) -> None:
     assert (last.image_format, last.width, last.height, last.is_grey) == ("png", 30, 20, True)
     assert last.objects == (AnnotatedObject("void", BoundingBox(1, 2, 5, 6)),)
     assert found.examples[0].objects == ()
+    require_usable(found)
 
 
 def plant_every_fault(folder: Path) -> None:
@@ -163,7 +165,7 @@ def test_classes_from_objects(tmp_path: Path) -> None:
 
 def refuse(folder: Path) -> InputError:
     with pytest.raises(InputError) as caught:
-        run(folder)
+        require_usable(run(folder))
     return caught.value
 
 
@@ -175,7 +177,7 @@ def test_one_class_only(tmp_path: Path) -> None:
     assert "a folder of their own" in error.remedy
     (tmp_path / "nio").mkdir()
     (tmp_path / "nio/3.png").touch()
-    assert "Set aside were:\n  nio/3.png: the file holds no bytes" in refuse(tmp_path).problem
+    assert refuse(tmp_path).problem == "All 3 usable pictures are of one class, io."
 
 
 def test_one_class_only_in_annotations(tmp_path: Path) -> None:
@@ -189,10 +191,10 @@ def test_no_usable_picture(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     error = refuse(tmp_path)
-    assert error.problem.startswith("None of the 5 pictures can be used:\n  io/1.png: ")
-    assert error.problem.endswith("\n  and 2 more")
-    with pytest.raises(InputError, match="None of the 0 pictures"):
-        audit(Discovery("folders", (), ()))
+    assert error.problem == "None of the pictures can be used."
+    assert error.remedy == faults.EMPTY_FILE.remedy
+    with pytest.raises(InputError, match="--data_dir"):
+        require_usable(audit(Discovery("folders", (), ())))
 
 
 def test_the_files_of_an_audit(good: Path, tmp_path: Path) -> None:

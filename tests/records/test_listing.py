@@ -48,6 +48,18 @@ def test_a_name_that_is_no_utf8_is_reported(tmp_path: Path) -> None:
     assert codes(find_samples(tmp_path)) == [("bad_name", "io/\\udcff.jpg", True)]
 
 
+def test_names_with_control_characters_are_set_aside(tmp_path: Path) -> None:
+    put(tmp_path, "io/1.jpg", "nio/1.jpg", "io/a\nb.jpg", "nio/\x07\u2028.png", "n\rio/1.jpg")
+    put(tmp_path, "n\rio/2.jpg", "io/\x85.xml")
+    found = find_samples(tmp_path)
+    assert [sample.source_id for sample in found.samples] == ["io/1.jpg", "nio/1.jpg"]
+    assert codes(found) == [
+        ("bad_name", path, True)
+        for path in ("io/\\x85.xml", "io/a\\nb.jpg", "n\\rio", "nio/\\x07\\u2028.png")
+    ]
+    assert "the 2 pictures in it are not used" in found.findings[2].reason
+
+
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     outside = put(tmp_path / "outside", "secret.jpg", "class/2.jpg")
     data = put(tmp_path / "data", "io/1.jpg", "nio/2.jpg", "nio/2.xml")

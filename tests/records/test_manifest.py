@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from records.errors import InputError
-from records.manifest import MANIFEST_NAME, Manifest, read_manifest
+from records.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    file_digest,
+    read_manifest,
+    verify_shards,
+)
 from records.types import Example, Split
 
 Splits = dict[Split, tuple[Example, ...]]
@@ -40,6 +47,66 @@ def test_a_missing_shard_is_named(tmp_path: Path, splits: Splits, write: Write) 
     manifest.shard_paths("test")[0].unlink()
     with pytest.raises(InputError, match=r"x_ray-test.*is missing though"):
         read_manifest(tmp_path / "records")
+
+
+def test_verify_finds_a_flipped_bit_and_a_cut_file(
+    tmp_path: Path, splits: Splits, write: Write
+) -> None:
+    manifest = write(tmp_path / "records", splits=splits)
+    [path] = manifest.shard_paths("validation")
+    whole = path.read_bytes()
+    for damaged in (whole[:100] + bytes([whole[100] ^ 1]) + whole[101:], whole[:-10]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="x_ray-validation"):
+            verify_shards(manifest)
+
+
+def test_a_shard_that_cannot_be_read_is_named(tmp_path: Path, splits: Splits, write: Write) -> None:
+    manifest = write(tmp_path / "records", splits=splits)
+    [path] = manifest.shard_paths("test")
+    path.unlink()
+    with pytest.raises(InputError, match=r"x_ray-test.* cannot be read: No such file"):
+        verify_shards(manifest)
+    verify_shards(manifest, splits=("train", "validation"))
+
+
+def test_records_that_are_not_whole_are_not_counted(
+    tmp_path: Path, splits: Splits, write: Write
+) -> None:
+    """A manifest that was made for a damaged shard, which TensorFlow would end reading in."""
+    manifest = write(tmp_path / "records", splits=splits)
+    [path], [shard] = manifest.shard_paths("test"), manifest.shards["test"]
+    whole = path.read_bytes()
+    for damaged, count in (
+        (whole[:-10], 7),
+        (whole + whole[:5], 8),
+        (b"\xff" * 8 + whole[8:], 0),
+        (b"", 0),
+    ):
+        path.write_bytes(damaged)
+        forged = dataclasses.replace(
+            shard, sha256=hashlib.sha256(damaged).hexdigest(), count=count + 1
+        )
+        with pytest.raises(InputError, match=f"holds {count} records"):
+            verify_shards(
+                dataclasses.replace(manifest, shards=manifest.shards | {"test": (forged,)}),
+                splits=("test",),
+            )
+
+
+def test_verify_finds_a_wrong_count(tmp_path: Path, splits: Splits, write: Write) -> None:
+    manifest = write(tmp_path / "records", splits=splits)
+    [shard] = manifest.shards["test"]
+    wrong = manifest.shards | {"test": (dataclasses.replace(shard, count=9),)}
+    with pytest.raises(InputError, match="holds 8 records, its manifest says 9"):
+        verify_shards(dataclasses.replace(manifest, shards=wrong))
+
+
+def test_the_digest_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-4, the example of one block.
+    assert file_digest(tmp_path / "a") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_the_manifest_is_strict_json_without_paths_or_times(

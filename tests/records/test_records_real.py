@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 
 from records.audit import Audit, audit
 from records.layouts import find_samples
-from records.manifest import Manifest
+from records.manifest import Manifest, verify_shards
 from records.schema import parse_record
-from records.shards import verify_shards, write_records
+from records.shards import write_records
 from records.split import assign_splits
 from records.types import SPLITS, Split
 

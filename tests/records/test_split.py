@@ -179,6 +179,19 @@ def test_a_lone_published_split_is_drawn_anew_with_a_remark() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "names", [("test",), ("validation",), ("validation", "test"), (None, "test")]
+)
+def test_pictures_published_to_measure_with_are_never_trained_on(
+    names: tuple[Split | None, ...],
+) -> None:
+    examples = [item for name in names for item in make_class("io", 30, published=name)]
+    with pytest.raises(InputError, match="none to train on") as caught:
+        assign_splits(examples, seed=0)
+    assert f"{names[-1]} (30 pictures)" in caught.value.problem
+    assert "Add the training pictures" in caught.value.remedy
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_fewer_pictures_than_splits_names_the_class_its_count_and_the_need(size: int) -> None:
     with pytest.raises(InputError) as caught:

@@ -71,6 +71,14 @@ def test_names_are_composed() -> None:
     assert parse_annotation(xml).objects[0].name == "L\u00f6tung"
 
 
+def test_an_object_s_name_is_one_line() -> None:
+    for name in ("cold\n \n joint", " cold\tjoint ", "cold\u2028joint", "cold\x9b&#13;joint"):
+        xml = document().replace(b"crack", name.encode())
+        assert parse_annotation(xml).objects[0].name == "cold joint"
+    for name in ("cold  joint", "冷\u3000焊"):
+        assert parse_annotation(document().replace(b"crack", name.encode())).objects[0].name == name
+
+
 def drop(tag: str) -> str:
     return "".join(f"<{t}>1</{t}>" for t in ("xmin", "ymin", "xmax", "ymax") if t != tag)
 
@@ -164,7 +172,7 @@ NAMES = (
 )
 OBJECTS = st.builds(
     AnnotatedObject,
-    NAMES,
+    NAMES.filter(lambda text: len(text.splitlines()) == 1),
     st.builds(BoundingBox, COORDINATES, COORDINATES, COORDINATES, COORDINATES),
     st.booleans(),
     st.booleans(),

@@ -15,7 +15,6 @@ from models.autoencoder import build_autoencoder
 from pipeline.evaluation import digest_evaluation
 from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, write_predictions
-from pipeline.provenance import file_digest
 from pipeline.rundir import RunDir
 from pipeline.stages.explain import (
     Judged,
@@ -26,6 +25,7 @@ from pipeline.stages.explain import (
 )
 from records.atomic import write_json
 from records.errors import InputError
+from records.manifest import file_digest
 from records.pictures import probe
 from records.shards import write_records
 from records.types import AnnotatedObject, BoundingBox, Example, Split

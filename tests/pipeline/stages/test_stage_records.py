@@ -12,8 +12,7 @@ from PIL import Image
 from pipeline.config import Settings
 from pipeline.stages.records import run
 from records.errors import InputError
-from records.manifest import MANIFEST_NAME, read_manifest
-from records.shards import verify_shards
+from records.manifest import read_manifest, verify_shards
 from records.types import SPLITS
 
 
@@ -26,6 +25,10 @@ def draw_folder(folder: Path, counts: dict[str, int]) -> Path:
             noise = rng.integers(0, 256, (8, 8), dtype=np.uint8)
             Image.fromarray(noise).save(folder / label / f"{index:03d}.png")
     return folder
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def run_in(tmp_path: Path, *, strict: bool = False) -> Path:
@@ -85,9 +88,17 @@ def test_strict_ends_the_run_for_one_broken_picture_and_leaves_the_audit(tmp_pat
     with pytest.raises(InputError) as caught:
         run_in(tmp_path, strict=True)
     assert "io/000.png" in caught.value.problem
-    assert str(tmp_path / "run" / "records" / "audit.json") in caught.value.remedy
-    assert json.loads((tmp_path / "run" / "records" / "audit.json").read_text())
-    assert not (tmp_path / "run" / "records" / MANIFEST_NAME).exists()
+    assert str(tmp_path / "run" / "records-failed" / "audit.json") in caught.value.remedy
+    audit = json.loads((tmp_path / "run" / "records-failed" / "audit.json").read_text())
+    assert audit["findings_per_code"] == {"empty_file": 1}
+    assert not (tmp_path / "run" / "records").exists()
+
+
+def test_strict_ends_the_run_for_a_remark(tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
+    (folder / "void").mkdir()
+    with pytest.raises(InputError, match=r"Found fault with: 1 \(empty_class 1\)\n  void: "):
+        run_in(tmp_path, strict=True)
 
 
 def test_strict_lets_a_faultless_folder_pass(tmp_path: Path) -> None:
@@ -100,23 +111,66 @@ def test_more_than_half_set_aside_ends_the_run(tmp_path: Path) -> None:
     broken = sorted(folder.glob("*/00[2-7].png"))
     for path in broken[:10]:
         path.write_bytes(b"no picture")
-    run_in(tmp_path)
+    records = run_in(tmp_path)
+    before = read_all(records)
     broken[10].write_bytes(b"no picture")
     with pytest.raises(InputError, match="11 of 20 pictures cannot be used") as caught:
         run_in(tmp_path)
     assert "--layout" in caught.value.remedy
     assert "and 6 more" in caught.value.problem
-    assert not (tmp_path / "run" / "records" / MANIFEST_NAME).exists()
+    assert read_all(records) == before
 
 
-def test_records_of_an_earlier_run_end_with_a_failed_one(tmp_path: Path) -> None:
-    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 3})
-    run_in(tmp_path)
-    (folder / "nio" / "000.png").unlink()
-    with pytest.raises(InputError, match=r"nio has too few usable pictures \(2\)"):
+def break_pictures(folder: Path, fault: str) -> None:
+    """Makes pictures unusable: all, those of a class, all but two of it, or a train split."""
+    pattern = {"nothing": "*/*.png", "one class": "nio/*.png", "too few": "nio/*[1-9].png"}
+    for path in folder.glob(pattern.get(fault, "nothing")):
+        path.write_bytes(b"")
+    if fault == "no train":
+        (folder / "test").mkdir()
+        for label in ("io", "nio"):
+            (folder / label).rename(folder / "test" / label)
+        (folder / "test" / "io" / "000.png").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem", "set_aside"),
+    [
+        ("nothing", "None of the pictures can be used.", 40),
+        ("one class", "All 29 usable pictures are of one class, io.", 11),
+        ("too few", "The class nio has too few usable pictures (2)", 9),
+        ("no train", "only test (39 pictures) can be used, and none to train on", 1),
+    ],
+)
+def test_a_failed_run_leaves_earlier_records_and_says_where_its_audit_is(
+    tmp_path: Path, fault: str, problem: str, set_aside: int
+) -> None:
+    folder = draw_folder(tmp_path / "pictures", {"io": 29, "nio": 11})
+    records, failed = run_in(tmp_path), tmp_path / "run" / "records-failed"
+    before = read_all(records)
+    kept = shutil.copytree(folder, tmp_path / "kept")
+    break_pictures(folder, fault)
+    with pytest.raises(InputError) as caught:
         run_in(tmp_path)
-    with pytest.raises(InputError, match="records has not been run here"):
-        read_manifest(tmp_path / "run" / "records")
+    assert problem in caught.value.problem
+    assert f"Set aside: {set_aside} (empty_file {set_aside})\n" in caught.value.problem
+    assert ".png: the file holds no bytes" in caught.value.problem
+    assert str(failed / "audit.json") in caught.value.remedy
+    assert sorted(read_all(failed)) == ["audit.json", "rejects.csv"]
+    assert read_all(records) == before
+    shutil.rmtree(folder)
+    shutil.move(kept, folder)
+    assert read_all(run_in(tmp_path)) == before
+    assert not failed.exists()
+
+
+def test_a_failed_run_that_cannot_keep_its_audit_still_says_what_is_wrong(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "pictures", {"io": 4})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "records-failed").write_text("no folder")
+    with pytest.raises(InputError, match="of one class, io") as caught:
+        run_in(tmp_path)
+    assert "records-failed: File exists" in caught.value.remedy
 
 
 def test_copies_are_set_aside_but_are_no_sign_of_a_misread_folder(
