@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,14 +129,23 @@ class RunDir:
         """Where a training works until it is whole: the same paths, one folder further down."""
         return RunDir(self.root, f"{self.model}/training")
 
-    def begin_training(self) -> RunDir:
-        """Makes `training` anew, and returns it."""
-        shutil.rmtree(self.training.model_dir, ignore_errors=True)
-        self.training.model_dir.mkdir(parents=True)
-        return self.training
+    @contextlib.contextmanager
+    def replacing_model(self) -> Iterator[RunDir]:
+        """Yields `training`, empty; puts what it holds in the model's place when all went well.
 
-    def adopt_training(self) -> None:
-        """Puts what `training` holds in the place of an earlier model.
+        When the block raises, `training` is removed and the earlier model is as it was.
+        """
+        draft = self.training
+        shutil.rmtree(draft.model_dir, ignore_errors=True)
+        draft.model_dir.mkdir(parents=True)
+        try:
+            yield draft
+            self._adopt(draft)
+        finally:
+            shutil.rmtree(draft.model_dir, ignore_errors=True)
+
+    def _adopt(self, new: RunDir) -> None:
+        """Puts what `new` holds in the place of an earlier model.
 
         What was evaluated, explained and reported of the earlier model goes with it. Its
         SavedModels stay: they are whole in themselves and may be in service.
@@ -144,10 +155,8 @@ class RunDir:
             path.unlink(missing_ok=True)
         for folder in (self.logs, self.eval, self.explain):
             shutil.rmtree(folder, ignore_errors=True)
-        new = self.training
         for name in ("logs", "history", "history_plot", "weights", "config"):
             getattr(new, name).rename(getattr(self, name))
-        shutil.rmtree(new.model_dir)
 
     def require_forerunner(self, stage: str) -> None:
         """Looks whether what `stage` starts from is there.

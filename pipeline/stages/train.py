@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import shutil
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,6 @@ from pipeline.modelfacts import ModelFacts, choose_fail_classes, choose_positive
 from pipeline.operations import parse_augmentation
 from pipeline.rundir import RunDir
 from pipeline.training import HistoryWriter, PhaseOutcome
-from records.atomic import replacing
 from records.errors import InputError
 from records.manifest import Manifest, file_digest, read_manifest, verify_shards
 from records.types import Split
@@ -90,16 +88,14 @@ def run(settings: Settings) -> None:
         print(f"The class that must be caught is {plan.positive_class}.", flush=True)
     keras.utils.set_random_seed(settings.seed)
     started = time.monotonic()
-    draft = run_dir.begin_training()
-    history = HistoryWriter(draft.history, draft.logs)
-    train = _train_autoencoder if plan.spec.reconstructs else _train_backbone
-    model, outcomes = train(plan, settings, draft, history)
-    with replacing(draft.weights) as path:
-        model.save(path)
-    plots.write_history(draft.history)
-    facts = _facts(plan, settings, draft, outcomes, time.monotonic() - started)
-    facts.write(draft.config)
-    run_dir.adopt_training()
+    with run_dir.replacing_model() as draft:
+        history = HistoryWriter(draft.history, draft.logs)
+        train = _train_autoencoder if plan.spec.reconstructs else _train_backbone
+        model, outcomes = train(plan, settings, draft, history)
+        registry.save_model(draft.weights, model)
+        plots.write_history(draft.history)
+        facts = _facts(plan, settings, draft, outcomes, time.monotonic() - started)
+        facts.write(draft.config)
     print(
         f"Trained {settings.model} on {plan.manifest.count('train')} pictures in "
         f"{facts.training['seconds']:.0f} s: {run_dir.weights}"
@@ -159,24 +155,21 @@ def _train_backbone(
         head=xception.segment(model, head),
         upper=xception.segment(model, cut),
     )
-    try:
-        outcomes = train_backbone(
-            parts,
-            plan.training(plan.augment),
-            plan.measured("validation"),
-            cache_dir=run_dir.trunk_cache,
-            counts=(plan.manifest.count("train"), plan.manifest.count("validation")),
-            loss=losses.WeightedCrossEntropy(plan.class_weights),
-            epochs=plan.epochs,
-            views=VIEWS if plan.augment else 1,
-            batch_size=plan.batch_size,
-            learning_rate=plan.spec.learning_rate,
-            classes=len(plan.classes),
-            seed=plan.seed,
-            history=history,
-        )
-    finally:
-        shutil.rmtree(run_dir.trunk_cache, ignore_errors=True)
+    outcomes = train_backbone(
+        parts,
+        plan.training(plan.augment),
+        plan.measured("validation"),
+        cache_dir=run_dir.trunk_cache,
+        counts=(plan.manifest.count("train"), plan.manifest.count("validation")),
+        loss=losses.WeightedCrossEntropy(plan.class_weights),
+        epochs=plan.epochs,
+        views=VIEWS if plan.augment else 1,
+        batch_size=plan.batch_size,
+        learning_rate=plan.spec.learning_rate,
+        classes=len(plan.classes),
+        seed=plan.seed,
+        history=history,
+    )
     return model, outcomes
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
-from models import autoencoder
+from models import autoencoder, registry
 from models.losses import ReconstructionLoss, WeightedCrossEntropy, balanced_class_weights
 
 
@@ -87,3 +90,15 @@ def test_class_weights_give_each_class_the_same_sum() -> None:
     assert weights == [100 / 180, 100 / 20]
     assert counts[0] * weights[0] == pytest.approx(counts[1] * weights[1])
     assert sum(w * n for w, n in zip(weights, counts, strict=True)) == pytest.approx(100)
+
+
+def test_equal_weights_are_equal_bytes_and_load_again(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.keras", tmp_path / "second.keras"
+    for path in (first, second):
+        keras.utils.clear_session()  # Keras counts up the names of models through a process
+        registry.save_model(path, build())
+        time.sleep(2.1)  # dates in a ZIP archive count in steps of two seconds
+    assert first.read_bytes() == second.read_bytes()
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
+    loaded = registry.load_model(first)
+    np.testing.assert_array_equal(loaded(images)["logits"], build()(images)["logits"])

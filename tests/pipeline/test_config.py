@@ -134,16 +134,27 @@ def test_a_whole_training_replaces_the_old_but_leaves_the_saved_models(tmp_path:
     for path in (saved_model, *stale):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
-    fill(run_dir.training, "new")
-    before = {path: path.read_bytes() for path in run_dir.model_dir.rglob("*") if path.is_file()}
-    assert run_dir.training.config in before
-    run_dir.adopt_training()
+    with run_dir.replacing_model() as draft:
+        fill(draft, "new")
+        # Until the block ends the old model stands.
+        assert run_dir.config.read_text() == run_dir.metrics.read_text() == "old"
     after = {path: path.read_text() for path in run_dir.model_dir.rglob("*") if path.is_file()}
     assert after.pop(saved_model) == "old"
     assert set(after.values()) == {"new"}
     assert set(after) == {run_dir.config, run_dir.weights, run_dir.history, run_dir.history_plot,
                           run_dir.logs / "events"}  # fmt: skip
     assert not run_dir.training.model_dir.exists()
+
+
+def test_a_training_that_fails_leaves_the_old_model_and_nothing_else(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path, "autoencoder")
+    fill(run_dir, "old")
+    before = sorted(run_dir.model_dir.rglob("*"))
+    with pytest.raises(KeyboardInterrupt), run_dir.replacing_model() as draft:
+        fill(draft, "half")
+        raise KeyboardInterrupt
+    assert sorted(run_dir.model_dir.rglob("*")) == before
+    assert run_dir.weights.read_text() == "old"
 
 
 def test_flags_are_checked_before_any_work(tmp_path: Path) -> None:
