@@ -23,12 +23,12 @@ from pipeline.evaluation import digest_evaluation
 from pipeline.inputs import make_evaluation_dataset
 from pipeline.metrics import Metrics, compute_metrics, write_confusion_matrix
 from pipeline.modelfacts import ModelFacts
-from pipeline.overlay import decode_original
+from pipeline.overlay import decode_original, write_png
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.report import write_report
 from pipeline.rundir import RunDir
 from pipeline.threshold import choose_threshold, no_threshold_json
-from records.atomic import replacing, write_json
+from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.schema import parse_record
@@ -150,8 +150,7 @@ def _write_predictions(
             entries[rank[index]] = entry
             picture = decode_original(record["encoded"])
             picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-            with replacing(run_dir.eval / "errors" / entry["file"]) as draft:
-                picture.save(draft, format="png")
+            write_png(run_dir.eval / "errors" / entry["file"], picture)
     write_json(run_dir.eval / "errors.json", entries)
     write_predictions(run_dir.predictions, _table(facts, tuple(source_ids), test, predicted))
 
