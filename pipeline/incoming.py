@@ -1,9 +1,10 @@
 """New pictures on their way in: found, read, and copied into one folder a class.
 
 A picture is what `records` takes for one: in a folder, a file with one of `PICTURE_EXTENSIONS`
-that is not hidden. What cannot be judged is set aside with a reason. An output folder is written
-to only while it is empty or ours: `copies.json`, a list of paths below it, says which copies an
-earlier run made there; those and no others are removed.
+that is not hidden. What records re-encode is re-encoded before the model sees it; what cannot be
+judged is set aside with a reason. An output folder is written to only while it is empty or ours:
+`copies.json`, a list of paths below it, says which copies an earlier run made there; those and no
+others are removed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pipeline.predictions import UNKNOWN, read_predictions
 from records.atomic import replacing, write_json
 from records.errors import InputError
 from records.listing import PICTURE_EXTENSIONS
-from records.pictures import MAX_FILE_BYTES, PictureError, probe_bytes
+from records.pictures import PictureError, encode_stored, probe_bytes, read_file
 
 PREDICTIONS, REJECTS, COPIES = "predictions.csv", "rejects.csv", "copies.json"
 _BATCH_SIZE = 32
@@ -30,7 +31,7 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that was read: its bytes, or why they cannot be judged."""
+    """A picture that was read: its bytes as records hold them, or why they cannot be judged."""
 
     path: Path
     encoded: bytes
@@ -62,7 +63,7 @@ def find_pictures(images: str) -> list[Path]:
     if not found:
         raise InputError(
             f"--images={images} names no picture.",
-            "Give a file, a folder that holds .png, .jpg or .bmp files, or a glob in quotes such "
+            "Give a file, a folder that holds .png, .jpg or .tif files, or a glob in quotes such "
             "as 'incoming/**/*.png'.",
         )
     return sorted(found)
@@ -195,14 +196,13 @@ def _read(path: Path) -> Picture:
     try:
         if not path.is_file():
             return Picture(path, b"", "it is no file, or a link that leads nowhere")
-        with path.open("rb") as file:
-            encoded = file.read(MAX_FILE_BYTES + 1)
+        encoded = read_file(path)
         probe_bytes(encoded)
+        return Picture(path, encode_stored(encoded))
     except OSError as error:
         return Picture(path, b"", f"the file cannot be read: {error.strerror}")
     except PictureError as error:
         return Picture(path, b"", error.reason)
-    return Picture(path, encoded)
 
 
 def _locate_copy(folder: Path, name: str) -> Path:

@@ -1,47 +1,51 @@
-"""Looks at a picture's bytes before TensorFlow does.
+"""Looks at a picture's bytes before TensorFlow does, and makes them what TensorFlow decodes.
 
-What is accepted here, `tf.io.decode_image` of TensorFlow 2.21 decodes to the same pixels (a JPEG
-within a few units, since decoders round differently). Its gaps, as tried: a BMP with a colour table
-comes out as table indices, without an error; BMPs of 1, 4 or 16 bit, run-length compressed, with an
-OS/2 header or with bytes behind the last row are refused; a CMYK JPEG cannot be decoded to one
-channel. It decodes progressive JPEGs, interlaced and 1-bit PNGs and those with a palette or
-transparency, which it leaves out like Pillow.
-
-A JPEG whose picture data ends too early decodes with neither to an error, even if its end marker is
-there: the rest stays grey. Here it is decoded again with more data behind it, which changes nothing
-where nothing is missing. Not found are damage inside the data that still decodes to enough blocks
-(a stretch of zeros, say), and a progressive JPEG cut exactly between two scans, which is whole but
-coarser.
+JPEG, PNG (8 and 16 bit) and BMP are kept byte for byte where TensorFlow 2.21 decodes them to the
+same pixels as Pillow. (A JPEG it does with `dct_method="INTEGER_ACCURATE"`; its default is a
+coarser transform, which is up to 12 units off on NEU's pictures.) What it does not decode, or not
+rightly, becomes a lossless PNG of the same depth: TIFF, WebP, JPEG of printing inks, BMP of unusual
+kinds; and so does what an orientation tag turns, because TensorFlow does not look at it.
+Transparency is left out in all, as TensorFlow does.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import itertools
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from PIL import Image, ImageChops, UnidentifiedImageError
+import numpy as np
+from PIL import UnidentifiedImageError
 
-from records import faults
+from records import bmp, faults, jpeg, png, tiff, webp
+from records.encodings import EXTENSIONS, Header, damaged, find_format
+from records.encodings import MAX_PIXELS as MAX_PIXELS
 from records.encodings import PictureError as PictureError
-from records.encodings import find_format, lengthen_scans, require_decodable
+from records.faults import Fault
+from records.orientation import turn_box as turn_box
+from records.orientation import turn_pixels
+from records.pixels import GREY_TOLERANCE as GREY_TOLERANCE
+from records.pixels import encode_png, measure_luma
 
-MAX_PIXELS = 2**28 // 3
-"""89 million, a 256 MiB colour picture; a file that claims more is not decoded."""
 MAX_FILE_BYTES = 2**28
 """An uncompressed colour picture of `MAX_PIXELS`."""
-GREY_TOLERANCE = 2
-"""How far the channels of a grey picture may lie apart, of 255: colour conversion of a JPEG rounds
-twice, each time by up to one unit."""
 
-_GREY_MODES = ("1", "L", "LA", "I;16", "I;16B", "I")
-# What Pillow warns of is either refused with a finding here or of no effect on the pixels.
-for _category in (UserWarning, RuntimeWarning):
-    warnings.filterwarnings("ignore", category=_category, module="PIL")
+_READERS: dict[str, Callable[[bytes], Any]] = {
+    "jpeg": jpeg.read_header,
+    "png": png.read_header,
+    "bmp": bmp.read_header,
+    "tiff": tiff.read_header,
+    "webp": webp.read_header,
+}
+_DECODERS: dict[str, Callable[[bytes, Any], np.ndarray]] = {
+    "jpeg": jpeg.decode,
+    "png": png.decode,
+    "bmp": bmp.decode,
+    "tiff": tiff.decode,
+    "webp": webp.decode,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +53,38 @@ class PictureFacts:
     """What a picture's bytes are.
 
     Attributes:
-        image_format: `jpeg`, `png` or `bmp`.
-        width: In pixels, as TensorFlow decodes it: an EXIF orientation is not applied.
+        source_format: What they are: a key of `EXTENSIONS`.
+        image_format: `jpeg`, `png` or `bmp`: what `encode_stored` makes of them.
+        is_converted: Whether that is other bytes, a PNG.
+        width: In pixels, upright.
         height: In pixels, likewise.
+        bit_depth: Of a channel, 8 or 16.
         is_grey: Whether no two channels of any pixel lie more than `GREY_TOLERANCE` apart.
+        size_bytes: How many they are.
         sha256: Of the bytes, in hexadecimal.
+        orientation: EXIF's, 1 to 8: how the rows in the file were turned to stand upright; 1 is not
+            at all.
+        remarks: What is remarkable, though the picture can be used: a warning and its reason each.
     """
 
+    source_format: str
     image_format: str
+    is_converted: bool
     width: int
     height: int
+    bit_depth: int
     is_grey: bool
+    size_bytes: int
     sha256: str
+    orientation: int
+    remarks: tuple[tuple[Fault, str], ...]
 
 
-def probe(path: Path) -> PictureFacts:
-    """Reads a picture and decodes it whole. The file's name is not looked at.
-
-    Holds the file and its decoded pixels, those of a JPEG up to three times: at most about 1.6 GiB,
-    until it returns.
+def read_file(path: Path) -> bytes:
+    """Reads a file, but no more of it than a picture may have.
 
     Raises:
-        PictureError: The file is empty, cannot be read, is damaged or cut short, is too large, or
-            is a picture of a kind that TensorFlow does not decode.
+        PictureError: It cannot be read, or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -80,84 +93,141 @@ def probe(path: Path) -> PictureFacts:
         raise PictureError(
             faults.UNREADABLE_PICTURE, f"the file cannot be read: {error.strerror}"
         ) from error
-    return probe_bytes(encoded)
+    _require_size(encoded)
+    return encoded
+
+
+def probe_pixels(encoded: bytes) -> tuple[PictureFacts, np.ndarray]:
+    """Decodes a picture whole.
+
+    Of a picture of `MAX_PIXELS` it takes up to 1 GiB of memory, of a WebP 1.5 GiB.
+
+    Returns:
+        What the picture is, and its luma: uint8 `[height, width]`, upright; 16-bit values are
+        divided by 257.
+
+    Raises:
+        PictureError: It is empty, damaged or cut short, is too large, or is of a kind that is not
+            read.
+    """
+    source_format, header = _read_header(encoded)
+    luma, is_grey = measure_luma(_decode(encoded, source_format, header))
+    facts = _describe(encoded, source_format, header, is_grey)
+    return facts, np.ascontiguousarray(turn_pixels(luma, header.orientation))
 
 
 def probe_bytes(encoded: bytes) -> PictureFacts:
-    """As `probe`, for bytes already read.
+    """As `probe_pixels`, without the pixels."""
+    return probe_pixels(encoded)[0]
+
+
+def probe_header(encoded: bytes) -> PictureFacts:
+    """Looks at a picture without decoding it.
+
+    Sizes, kind and the end of the file are looked at as by `probe_pixels`; damage between is not
+    found. `is_grey` is true only where the header alone says so.
 
     Raises:
-        PictureError: As `probe`.
+        PictureError: As `probe_pixels`, as far as it is seen.
     """
+    source_format, header = _read_header(encoded)
+    return _describe(encoded, source_format, header, header.is_grey)
+
+
+def encode_stored(encoded: bytes) -> bytes:
+    """Makes the bytes that records hold and models are given: `encoded` itself, or a PNG.
+
+    The PNG is upright, of the depth of the picture, and holds nothing but pixels. It is the same
+    for the same bytes as long as Pillow is the same.
+
+    Args:
+        encoded: A picture that `probe_pixels` lets pass.
+
+    Raises:
+        PictureError: It does not.
+    """
+    source_format, header = _read_header(encoded)
+    if not _is_converted(header):
+        return encoded
+    pixels = _decode(encoded, source_format, header)
+    return encode_png(np.ascontiguousarray(turn_pixels(pixels, header.orientation)))
+
+
+def fits_extension(source_format: str, extension: str) -> bool:
+    """Whether a file that is called so (`.JPG`) may hold a picture of that format."""
+    return extension.lower() in EXTENSIONS[source_format]
+
+
+def _require_size(encoded: bytes) -> None:
     if not encoded:
         raise PictureError(faults.EMPTY_FILE, "the file holds no bytes")
     if len(encoded) > MAX_FILE_BYTES:
         raise PictureError(
             faults.TOO_LARGE_PICTURE, f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB"
         )
-    image_format = find_format(encoded)
+
+
+def _read_header(encoded: bytes) -> tuple[str, Header]:
+    _require_size(encoded)
+    source_format = find_format(encoded)
     try:
-        with _open(encoded, image_format) as picture:
-            width, height = picture.size
-            is_grey = _decode_is_grey(picture)
-            if image_format == "jpeg":
-                _require_whole_scans(encoded, picture)
+        return source_format, _READERS[source_format](encoded)
     except PictureError:
         raise
-    except Image.DecompressionBombError as error:
-        raise PictureError(faults.TOO_LARGE_PICTURE, str(error)) from error
-    except Exception as error:  # Pillow raises about ten kinds on damaged bytes.
-        raise PictureError(
-            faults.UNREADABLE_PICTURE,
-            f"the {image_format.upper()} is damaged or cut short: {_explain(error)}",
-        ) from error
-    return PictureFacts(image_format, width, height, is_grey, hashlib.sha256(encoded).hexdigest())
+    except Exception as error:
+        raise _translate(error, source_format) from error
 
 
-def _explain(error: Exception) -> str:
+def _decode(encoded: bytes, source_format: str, header: Header) -> np.ndarray:
+    try:
+        return _DECODERS[source_format](encoded, header)
+    except PictureError:
+        raise
+    except Exception as error:
+        raise _translate(error, source_format) from error
+
+
+def _translate(error: Exception, source_format: str) -> PictureError:
+    """Says of any error what it means for the picture; Pillow raises about ten kinds of them."""
+    if isinstance(error, MemoryError):
+        return PictureError(
+            faults.TOO_LARGE_PICTURE, "this machine has not the memory to decode it"
+        )
+    reason = str(error) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):  # Its text holds an address in memory.
-        return "its header cannot be read"
-    return str(error) or type(error).__name__
+        reason = "its header cannot be read"
+    return damaged(f"the {source_format.upper()} is damaged or cut short: {reason}")
 
 
-def _open(encoded: bytes, image_format: str) -> Image.Image:
-    """Opens without decoding, and refuses what must not or need not be decoded."""
-    require_decodable(encoded, image_format)
-    picture = Image.open(io.BytesIO(encoded), formats=(image_format.upper(),))
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise PictureError(
-            faults.TOO_LARGE_PICTURE,
-            f"it says that it is {width} x {height} pixels; up to {MAX_PIXELS} pixels are decoded",
-        )
-    if picture.mode == "CMYK":
-        raise PictureError(
-            faults.UNSUPPORTED_PICTURE, "its colours are CMYK, which cannot be decoded to grey"
-        )
-    return picture
+def _is_converted(header: Header) -> bool:
+    return header.is_foreign or header.orientation != 1
 
 
-def _require_whole_scans(encoded: bytes, picture: Image.Image) -> None:
-    """Refuses a JPEG that decodes to something else when its scans are made longer."""
-    for longer in lengthen_scans(encoded):
-        with Image.open(io.BytesIO(longer), formats=("JPEG",)) as again:
-            if ImageChops.difference(picture, again).getbbox():
-                raise PictureError(
-                    faults.UNREADABLE_PICTURE, "the JPEG is cut short: picture data is missing"
-                )
-
-
-def _decode_is_grey(picture: Image.Image) -> bool:
-    picture.load()
-    if picture.mode in _GREY_MODES:
-        return True
-    colour = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
-    channels = [colour.getchannel(index) for index in range(3)]
-    return all(
-        _find_maximum(ImageChops.difference(first, second)) <= GREY_TOLERANCE
-        for first, second in itertools.combinations(channels, 2)
+def _describe(encoded: bytes, source_format: str, header: Header, is_grey: bool) -> PictureFacts:
+    width, height = header.width, header.height
+    if header.orientation > 4:
+        width, height = height, width
+    is_converted = _is_converted(header)
+    return PictureFacts(
+        source_format=source_format,
+        image_format="png" if is_converted else source_format,
+        is_converted=is_converted,
+        width=width,
+        height=height,
+        bit_depth=header.bit_depth,
+        is_grey=is_grey,
+        size_bytes=len(encoded),
+        sha256=hashlib.sha256(encoded).hexdigest(),
+        orientation=header.orientation,
+        remarks=_remark(header),
     )
 
 
-def _find_maximum(channel: Image.Image) -> int:
-    return cast(tuple[int, int], channel.getextrema())[1]
+def _remark(header: Header) -> tuple[tuple[Fault, str], ...]:
+    remarks = []
+    if header.is_cmyk:
+        remarks.append((faults.CMYK_PICTURE, "its colours are those of printing inks (CMYK)"))
+    if header.orientation != 1:
+        reason = f"its orientation tag is {header.orientation}; it was turned upright"
+        remarks.append((faults.TURNED_PICTURE, reason))
+    return tuple(remarks)

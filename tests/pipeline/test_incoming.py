@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.incoming import read_batches
+
+PIXELS = np.random.default_rng(0).integers(0, 65536, (11, 14), dtype=np.uint16)
+COLOUR = np.random.default_rng(1).integers(0, 256, (11, 14, 3), dtype=np.uint8)
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return np.asarray(picture)
+
+
+def save(path: Path, pixels: np.ndarray, *, orientation: int = 1) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif, lossless=True)
+    return path
+
+
+def test_pictures_are_as_records_hold_them(tmp_path: Path) -> None:
+    paths = [
+        save(tmp_path / "upright.jpg", COLOUR),
+        save(tmp_path / "deep.tif", PIXELS),
+        save(tmp_path / "colour.webp", COLOUR),
+        save(tmp_path / "lying.png", PIXELS, orientation=6),
+    ]
+    (batch,) = read_batches(paths)
+    assert [picture.path for picture in batch] == paths
+    assert [picture.problem for picture in batch] == [""] * 4
+    assert batch[0].encoded == paths[0].read_bytes()
+    upright: list[np.ndarray] = [PIXELS, COLOUR, np.rot90(PIXELS, -1)]
+    for picture, expected in zip(batch[1:], upright, strict=True):
+        assert picture.encoded.startswith(b"\x89PNG")
+        assert np.array_equal(decode(picture.encoded), expected)
+
+
+@pytest.mark.parametrize("count", [1, 32, 33, 70])
+def test_every_picture_comes_once_and_in_order(tmp_path: Path, count: int) -> None:
+    paths = [save(tmp_path / f"{number}.png", PIXELS) for number in range(count)]
+    batches = list(read_batches(paths))
+    assert [picture.path for batch in batches for picture in batch] == paths
+    assert {len(batch) for batch in batches[:-1]} <= {32}
+
+
+def test_what_cannot_be_judged_has_a_reason_and_no_bytes(tmp_path: Path) -> None:
+    (tmp_path / "empty.tif").touch()
+    (tmp_path / "cut.tif").write_bytes(save(tmp_path / "whole.tif", PIXELS).read_bytes()[:200])
+    (batch,) = read_batches([tmp_path / name for name in ("empty.tif", "cut.tif", "absent.png")])
+    assert [picture.encoded for picture in batch] == [b""] * 3
+    assert batch[0].problem == "the file holds no bytes"
+    assert "cut short" in batch[1].problem
+    assert batch[2].problem == "it is no file, or a link that leads nowhere"
