@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipeline import augment
 from pipeline.operations import Operation
-from records.schema import parse_record
+from records.parsing import parse_record
 
 Decode = Callable[[tf.Tensor], tf.Tensor]
 

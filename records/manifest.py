@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from records.atomic import write_json
 from records.errors import InputError
-from records.types import SPLITS, Example, Split
+from records.manifest_fields import check_fields
+from records.tfrecord import count_frames, describe_damage
+from records.types import SPLITS, Split
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
-"""Grows when a reader of the old records could not read the new ones."""
-_PIECE_BYTES = 2**20
+SCHEMA_VERSION = 2
+"""Grows when a reader of the old records could not read the new ones, or their manifest."""
 
-_REMEDY = "Run: python main.py --stage=records --data_dir=FOLDER with the same --work_dir."
+_RUN_RECORDS = "python main.py --stage=records --data_dir=FOLDER with the same --work_dir"
+_REMEDY = f"Run: {_RUN_RECORDS}."
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One TFRecord file: its name in the folder, its records, its SHA-256 in hexadecimal."""
+    """One TFRecord file.
+
+    Attributes:
+        file: Its name in the folder.
+        count: Records in it.
+        sha256: Of its bytes, in hexadecimal.
+        plan: SHA-256 over what went into it, in hexadecimal: a shard that is to hold the same again
+            need not be written again.
+    """
 
     file: str
     count: int
     sha256: str
+    plan: str
 
 
 @dataclass(frozen=True)
@@ -97,16 +108,17 @@ def read_manifest(records_dir: Path) -> Manifest:
     """
     path = records_dir / MANIFEST_NAME
     try:
-        manifest = _from_json(records_dir, json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        _require_version(path, values)
+        check_fields(values)
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is missing: the stage records has not been run here, or not to its end.",
             _REMEDY,
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} cannot be read as a manifest: {type(error).__name__}: {error}.", _REMEDY
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as a manifest: {error}.", _REMEDY) from error
+    manifest = _from_json(records_dir, values)
     for split in SPLITS:
         for shard in manifest.shard_paths(split):
             if not shard.is_file():
@@ -115,26 +127,24 @@ def read_manifest(records_dir: Path) -> Manifest:
 
 
 def verify_shards(manifest: Manifest, *, splits: Sequence[Split] = SPLITS) -> None:
-    """Reads the shards of `splits`, each once and piece by piece, and holds them to the manifest.
+    """Holds the shards of `splits` to the manifest, piece by piece, and says where they differ.
+
+    A shard's SHA-256 proves all of it. Only where that differs are the records walked through, to
+    name the first bad one, counted from 1.
 
     Raises:
-        InputError: A shard cannot be read, or has other bytes or another number of records than the
-            manifest says.
+        InputError: A shard cannot be read, is cut short or damaged (with the record's number), has
+            something behind its records, is another file, or holds another number of records than
+            the manifest says.
     """
     for split in splits:
         for shard, path in zip(manifest.shards[split], manifest.shard_paths(split), strict=True):
             try:
-                sha256, count = _scan_shard(path)
+                problem = _find_problem(manifest, shard, path)
             except OSError as error:
                 raise InputError(f"{path} cannot be read: {error.strerror}.", _REMEDY) from error
-            if sha256 != shard.sha256:
-                raise InputError(f"{path} is not the file its manifest describes.", _REMEDY)
-            if count != shard.count:
-                raise InputError(
-                    f"{path} holds {count} records, its manifest says {shard.count}.", _REMEDY
-                )
-        if manifest.count(split) != sum(shard.count for shard in manifest.shards[split]):
-            raise InputError(f"The counts of {split} in {manifest.folder} disagree.", _REMEDY)
+            if problem:
+                raise InputError(f"{path} {problem}.", _REMEDY)
 
 
 def file_digest(path: Path) -> str:
@@ -148,44 +158,35 @@ def withdraw_manifest(records_dir: Path) -> None:
     (records_dir / MANIFEST_NAME).unlink(missing_ok=True)
 
 
-def digest_source(splits: Mapping[Split, Sequence[Example]]) -> str:
-    """SHA-256 over pictures, labels, splits and boxes: what went in, whatever order it came in."""
-    rows = sorted(
-        [
-            example.source_id,
-            example.sha256,
-            example.label,
-            split,
-            [[item.name, *astuple(item.box)] for item in example.objects],
-        ]
-        for split in SPLITS
-        for example in splits[split]
+def _find_problem(manifest: Manifest, shard: Shard, path: Path) -> str:
+    """What is wrong with a shard, empty when nothing is."""
+    sha256 = file_digest(path)
+    if sha256 == shard.sha256:
+        count = count_frames(path)
+        is_right = count == shard.count
+        return "" if is_right else f"holds {count} records, its manifest says {shard.count}"
+    for other in (other for split in SPLITS for other in manifest.shards[split]):
+        if other.sha256 == sha256:
+            return f"holds the records of {other.file}: the names were mixed up"
+    return describe_damage(path, shard.count)
+
+
+def _require_version(path: Path, values: Any) -> None:
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ValueError("it has no schema_version")
+    if version == SCHEMA_VERSION:
+        return
+    raise InputError(
+        f"The records in {path.parent} are of schema version {version}; this program reads version "
+        f"{SCHEMA_VERSION}.",
+        f"Write them again: {_RUN_RECORDS}."
+        if version < SCHEMA_VERSION
+        else f"Update this program, or write them again: {_RUN_RECORDS}.",
     )
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _scan_shard(path: Path) -> tuple[str, int]:
-    """SHA-256 of a TFRecord file in hexadecimal, and how many whole records it holds.
-
-    A record is its length (uint64, little-endian), 4 bytes of checksum, the data and 4 bytes of
-    checksum: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details.
-    """
-    digest, count = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while header := file.read(12):
-            digest.update(header)
-            left = int.from_bytes(header[:8], "little") + 4
-            while left and (piece := file.read(min(left, _PIECE_BYTES))):
-                digest.update(piece)
-                left -= len(piece)
-            count += left == 0
-    return digest.hexdigest(), count
 
 
 def _from_json(folder: Path, values: dict[str, Any]) -> Manifest:
-    version = values["schema_version"]
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"schema version {version}, this program reads {SCHEMA_VERSION}")
     return Manifest(
         folder=folder,
         name=values["name"],

@@ -36,17 +36,20 @@ def dataset_name(text: str) -> str:
     return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
 
 
-def features_json(*, classes: Sequence[str], channels: int) -> Json:
+def features_json(*, classes: Sequence[str], channels: int, bits: int = 8) -> Json:
     """The value of `features.json`.
 
     Args:
         classes: Class names; only their number goes in, the names are in `LABELS_NAME`.
         channels: 1 or 3: what the reader decodes every picture to.
+        bits: 8 or 16, likewise. With 8, TensorFlow gives the upper byte of a 16-bit PNG. With 16,
+            it gives that PNG as it is and an 8-bit PNG times 257, but a JPEG or BMP times 256: only
+            where all pictures are 16-bit PNGs is that what one expects.
     """
     side = _sequence(_tensor("float32"))
     flag = _sequence(_tensor("int64"))
     image = {
-        "encoded": _image(channels),
+        "encoded": _image(channels, bits),
         "format": _text(),
         "height": _tensor("int64"),
         "width": _tensor("int64"),
@@ -135,6 +138,6 @@ def _class_label(num_classes: int) -> Json:
     return _feature("class_label_feature", "ClassLabel", "classLabel", content)
 
 
-def _image(channels: int) -> Json:
-    content = {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", str(channels)]}}
+def _image(channels: int, bits: int) -> Json:
+    content = {"dtype": f"uint{bits}", "shape": {"dimensions": ["-1", "-1", str(channels)]}}
     return _feature("image_feature", "Image", "image", content)

@@ -12,24 +12,25 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from pathlib import Path
 
 from lxml import etree
 
+from records.annotation_xml import AnnotationError as AnnotationError
+from records.annotation_xml import UnsafeAnnotationError as UnsafeAnnotationError
+from records.annotation_xml import list_fields, parse_root, read_text, read_xml
 from records.listing import CONTROL_CHARACTERS
 from records.types import AnnotatedObject, Annotation, BoundingBox
 
-MAX_XML_BYTES = 16 * 1024 * 1024
-"""About 50,000 boxes; what is larger is no annotation of one picture."""
-
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_TRUE = ("1", "true", "yes")
-_FALSE = ("", "0", "false", "no", "unspecified")
-
-
-class AnnotationError(ValueError):
-    """An annotation cannot be read; the text says which element is at fault."""
+_DIGITS_OF_ANY_FLOAT = 300
+_LENGTHS = ("width", "height", "depth")
+_FIELDS = ("name", "bndbox", "difficult", "truncated")
+_BOUNDS = ("xmin", "ymin", "xmax", "ymax")
+_FLAGS = {
+    **dict.fromkeys(("1", "true", "yes"), True),
+    **dict.fromkeys(("", "0", "false", "no", "unspecified"), False),
+}
 
 
 def parse_annotation(xml: bytes) -> Annotation:
@@ -48,21 +49,23 @@ def parse_annotation(xml: bytes) -> Annotation:
         other control characters has single blanks instead. Box numbers may be fractions.
 
     Raises:
-        AnnotationError: The XML is malformed, has a DOCTYPE, or an element that is needed is
-            missing, doubled, empty or no finite number.
+        UnsafeAnnotationError: The XML has a DOCTYPE, and may have entities in it.
+        AnnotationError: The XML is malformed, or an element that is needed is missing, doubled,
+            empty or no finite number.
     """
-    root = _parse_root(xml)
-    size = _at_most_one(root, "size", "the annotation")
-    objects = tuple(
-        _parse_object(element, f"object {number}")
-        for number, element in enumerate(root.findall("object"), start=1)
-    )
+    root = parse_root(xml)
+    fields = list_fields(root, ("filename", "size"), "the annotation")
+    size = fields.get("size")
+    lengths = {} if size is None else list_fields(size, _LENGTHS, "<size>")
     return Annotation(
-        filename=_optional_text(root, "filename", "the annotation"),
-        width=_parse_length(size, "width"),
-        height=_parse_length(size, "height"),
-        depth=_parse_length(size, "depth"),
-        objects=objects,
+        filename=read_text(fields, "filename", "the annotation"),
+        width=_parse_length(lengths, "width"),
+        height=_parse_length(lengths, "height"),
+        depth=_parse_length(lengths, "depth"),
+        objects=tuple(
+            _parse_object(element, f"object {number}")
+            for number, element in enumerate(root.iterchildren("object"), start=1)
+        ),
     )
 
 
@@ -72,7 +75,7 @@ def read_annotation(path: Path) -> Annotation:
     Raises:
         AnnotationError: As `parse_annotation`, or the file cannot be read or is too large.
     """
-    return parse_annotation(_read_bytes(path))
+    return parse_annotation(read_xml(path))
 
 
 def read_origin(path: Path) -> tuple[str, str]:
@@ -83,10 +86,11 @@ def read_origin(path: Path) -> tuple[str, str]:
     Raises:
         AnnotationError: The file cannot be read, or is no XML of an annotation.
     """
-    root = _parse_root(_read_bytes(path))
+    root = parse_root(read_xml(path))
+    fields = list_fields(root, ("folder", "filename"), "the annotation")
     return (
-        _optional_text(root, "folder", "the annotation"),
-        _optional_text(root, "filename", "the annotation"),
+        read_text(fields, "folder", "the annotation"),
+        read_text(fields, "filename", "the annotation"),
     )
 
 
@@ -116,110 +120,63 @@ def format_annotation(annotation: Annotation) -> bytes:
     return etree.tostring(root, encoding="utf-8", pretty_print=True)
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            xml = file.read(MAX_XML_BYTES + 1)
-    except OSError as error:
-        raise AnnotationError(f"the file cannot be read: {error.strerror}") from error
-    if len(xml) > MAX_XML_BYTES:
-        raise AnnotationError(f"the file is larger than {MAX_XML_BYTES // 2**20} MiB")
-    return xml
-
-
-def _parse_root(xml: bytes) -> etree._Element:
-    if not xml.strip():
-        raise AnnotationError("the file is empty")
-    # A parser is not to be shared between threads; making one costs microseconds.
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    try:
-        root = etree.fromstring(xml, parser)
-    except etree.XMLSyntaxError as error:
-        raise AnnotationError(f"malformed XML: {' '.join(error.msg.split())}") from error
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise AnnotationError("the XML has a DOCTYPE; annotations need none, and it can do harm")
-    if root.tag != "annotation":
-        raise AnnotationError(f"the outermost element is <{root.tag}> instead of <annotation>")
-    return root
-
-
 def _parse_object(element: etree._Element, where: str) -> AnnotatedObject:
-    name = _optional_text(element, "name", where)
+    fields = list_fields(element, _FIELDS, where)
+    name = read_text(fields, "name", where)
     # A line break would become one in lists of classes. Blanks alone are left as a folder has them.
     if CONTROL_CHARACTERS.search(name):
         name = " ".join(CONTROL_CHARACTERS.sub(" ", name).split())
     if not name:
         raise AnnotationError(f"{where} has no <name>")
     where = f"{where} ({name})"
-    bounds = _at_most_one(element, "bndbox", where)
-    if bounds is None:
+    if "bndbox" not in fields:
         raise AnnotationError(f"{where} has no <bndbox>")
     return AnnotatedObject(
-        name=name,
-        box=BoundingBox(
-            xmin=_parse_coordinate(bounds, "xmin", where) - 1,
-            ymin=_parse_coordinate(bounds, "ymin", where) - 1,
-            xmax=_parse_coordinate(bounds, "xmax", where),
-            ymax=_parse_coordinate(bounds, "ymax", where),
-        ),
-        difficult=_parse_flag(element, "difficult", where),
-        truncated=_parse_flag(element, "truncated", where),
+        name,
+        _parse_box(fields["bndbox"], where),
+        _parse_flag(fields, "difficult", where),
+        _parse_flag(fields, "truncated", where),
     )
 
 
-def _parse_coordinate(bounds: etree._Element, tag: str, where: str) -> float:
-    text = _optional_text(bounds, tag, where)
-    if not text:
-        raise AnnotationError(f"{where} has no <{tag}> in its <bndbox>")
-    return _parse_number(text, f"<{tag}> of {where}")
+def _parse_box(element: etree._Element, where: str) -> BoundingBox:
+    bounds = list_fields(element, _BOUNDS, where)
+    xmin, ymin, xmax, ymax = [
+        _parse_number(read_text(bounds, side, where), side, where) for side in _BOUNDS
+    ]
+    return BoundingBox(xmin - 1, ymin - 1, xmax, ymax)
 
 
-def _parse_length(size: etree._Element | None, tag: str) -> int:
-    text = "" if size is None else _optional_text(size, tag, "<size>")
+def _parse_length(lengths: dict[str, etree._Element], tag: str) -> int:
+    text = read_text(lengths, tag, "<size>")
     if not text:
         return 0
-    value = _parse_number(text, f"<{tag}> of <size>")
+    value = _parse_number(text, tag, "<size>")
     if value < 0 or value != int(value):
         raise AnnotationError(f"<{tag}> of <size> is {text!r}, which is no number of pixels")
     return int(value)
 
 
-def _parse_number(text: str, what: str) -> float:
+def _parse_number(text: str, tag: str, where: str) -> float:
+    if text.isdigit() and text.isascii() and len(text) < _DIGITS_OF_ANY_FLOAT:
+        return float(text)
+    if not text:
+        raise AnnotationError(f"{where} has no <{tag}> in its <bndbox>")
     # float() would also take "nan", "1_000" and digits of other scripts.
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        raise AnnotationError(f"{what} is {_shortened(text)!r}, which is no finite number")
+        raise AnnotationError(
+            f"<{tag}> of {where} is {_shortened(text)!r}, which is no finite number"
+        )
     return value
 
 
-def _parse_flag(element: etree._Element, tag: str, where: str) -> bool:
-    text = _optional_text(element, tag, where).lower()
-    if text not in _TRUE and text not in _FALSE:
+def _parse_flag(fields: dict[str, etree._Element], tag: str, where: str) -> bool:
+    text = read_text(fields, tag, where)
+    value = _FLAGS.get(text.lower())
+    if value is None:
         raise AnnotationError(f"<{tag}> of {where} is {_shortened(text)!r} instead of 0 or 1")
-    return text in _TRUE
-
-
-def _at_most_one(parent: etree._Element, tag: str, where: str) -> etree._Element | None:
-    found = parent.findall(tag)
-    if len(found) > 1:
-        raise AnnotationError(f"{where} has {len(found)} <{tag}> instead of one")
-    return found[0] if found else None
-
-
-def _optional_text(parent: etree._Element, tag: str, where: str) -> str:
-    element = _at_most_one(parent, tag, where)
-    if element is None:
-        return ""
-    if len(element):
-        raise AnnotationError(f"<{tag}> of {where} holds an element instead of text")
-    return unicodedata.normalize("NFC", (element.text or "").strip())
+    return value
 
 
 def _shortened(text: str) -> str:

@@ -31,7 +31,7 @@ from pipeline.threshold import choose_threshold, no_threshold_json
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
-from records.schema import parse_record
+from records.parsing import parse_record
 from records.types import Split
 
 ERRORS_SHOWN = 24

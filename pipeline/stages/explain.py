@@ -27,7 +27,7 @@ from pipeline.selection import choose_pictures
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
-from records.schema import parse_record
+from records.parsing import parse_record
 from records.types import AnnotatedObject, BoundingBox
 
 INDEX_NAME = "maps.json"

@@ -11,8 +11,12 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from records.atomic import write_json
+from records.groups import keep_apart
 from records.manifest import Manifest
+from records.pictures import probe_bytes
 from records.split import assign_splits
+from records.tfds_metadata import FEATURES_NAME, features_json
 from records.types import SPLITS, Example, Split
 
 Splits = dict[Split, tuple[Example, ...]]
@@ -35,7 +39,7 @@ def test_tfds_reads_pictures_labels_and_boxes(
         for label in CLASSES
         for index in range(8)
     ]
-    splits = assign_splits(examples, seed=0).splits
+    splits = assign_splits(examples, keep_apart(examples), seed=0).splits
     write(tmp_path / "records", splits=splits)
     builder = tfds.builder_from_directory(tmp_path / "records")
     assert builder.name == "x_ray"
@@ -48,11 +52,11 @@ def test_tfds_reads_pictures_labels_and_boxes(
         by_id = {image["source_id"].decode(): image for image in images}
         assert sorted(by_id) == sorted(item.source_id for item in splits[split])
         for example in splits[split]:
-            check_tfds_image(by_id[example.source_id], example)
+            check_tfds_image(by_id[example.source_id], example, tmp_path / "pictures")
 
 
-def check_tfds_image(image: dict[str, Any], example: Example) -> None:
-    pixels = decode_rgb(example.image_path.read_bytes())
+def check_tfds_image(image: dict[str, Any], example: Example, folder: Path) -> None:
+    pixels = decode_rgb((folder / example.source_id).read_bytes())
     decoded = np.asarray(image["encoded"])
     np.testing.assert_array_equal(decoded, pixels[:, :, : decoded.shape[-1]])
     assert CLASSES[int(image["class"]["label"])] == example.label
@@ -72,25 +76,78 @@ def check_tfds_image(image: dict[str, Any], example: Example) -> None:
     ]
 
 
+def read_with_tfds(folder: Path) -> dict[str, np.ndarray]:
+    """The decoded pictures of all splits by their file names."""
+    data = tfds.builder_from_directory(folder).as_dataset(split="all")
+    images = [item["image"] for item in tfds.as_numpy(data)]
+    return {image["filename"].decode(): image["encoded"] for image in images}
+
+
 def test_sixteen_bit_pictures_and_jpegs_are_read_by_tfds_too(
     tmp_path: Path, draw: Draw, write: Write
 ) -> None:
     kinds = ["I;16.png", "L.jpeg", "RGB.jpeg", "RGB.png"]
     examples = [
-        draw(tmp_path / "pictures", label, index, kind=kinds[index % 4])
+        draw(tmp_path / "pictures", label, index + 12 * (label == "nio"), kind=kinds[index % 4])
         for label in CLASSES
         for index in range(12)
     ]
-    manifest = write(tmp_path / "records", splits=assign_splits(examples, seed=0).splits)
+    groups = keep_apart(examples)
+    manifest = write(tmp_path / "records", splits=assign_splits(examples, groups, seed=0).splits)
     assert not manifest.is_grey
-    by_id = {example.source_id: example for example in examples}
-    for image in tfds.as_numpy(
-        tfds.builder_from_directory(tmp_path / "records").as_dataset(split="train+test")
-    ):
-        example = by_id[image["image"]["source_id"].decode()]
-        decoded = tf.io.decode_image(example.image_path.read_bytes(), channels=3).numpy()
-        np.testing.assert_array_equal(image["image"]["encoded"], decoded)
-        assert decoded.shape == (example.height, example.width, 3)
+    pictures = read_with_tfds(manifest.folder)
+    assert len(pictures) == 24
+    for path in (tmp_path / "pictures").rglob("*.*"):
+        decoded = pictures[path.name]
+        assert decoded.dtype == np.uint8
+        wanted = tf.io.decode_image(path.read_bytes(), channels=3).numpy()
+        np.testing.assert_array_equal(decoded, wanted)
+        if int(path.stem) % 4 == 0:  # Of 16 bits TensorFlow gives the upper 8.
+            upper = np.asarray(Image.open(path)) >> 8
+            np.testing.assert_array_equal(decoded, np.stack([upper] * 3, axis=-1))
+
+
+def draw_tiff(folder: Path, label: str, index: int) -> tuple[Example, np.ndarray]:
+    """A 16-bit TIFF of noise, which a record holds as a PNG."""
+    path = folder / label / f"{label}{index}.tif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng([index, label == "io"]).integers(0, 65536, (7, 9))
+    pixels = noise.astype(np.uint16)
+    Image.fromarray(pixels).save(path)
+    facts = probe_bytes(path.read_bytes())
+    example = Example(
+        source_id=path.relative_to(folder).as_posix(),
+        image_format=facts.image_format,
+        is_converted=facts.is_converted,
+        width=facts.width,
+        height=facts.height,
+        is_grey=facts.is_grey,
+        size_bytes=facts.size_bytes,
+        sha256=facts.sha256,
+        label=label,
+        objects=(),
+        published_split=None,
+    )
+    return example, pixels
+
+
+def test_a_tiff_stored_as_png_is_read_by_tfds(tmp_path: Path, write: Write) -> None:
+    """By its upper byte, or whole where features.json says that all pictures are of 16 bits."""
+    drawn = [
+        draw_tiff(tmp_path / "pictures", label, index) for label in CLASSES for index in range(5)
+    ]
+    examples = [example for example, _ in drawn]
+    assert all(item.is_converted and item.image_format == "png" for item in examples)
+    splits = assign_splits(examples, keep_apart(examples), seed=0).splits
+    folder = write(tmp_path / "records", splits=splits).folder
+    for bits in (8, 16):
+        write_json(folder / FEATURES_NAME, features_json(classes=CLASSES, channels=1, bits=bits))
+        pictures = read_with_tfds(folder)
+        assert len(pictures) == 10
+        for example, pixels in drawn:
+            decoded = pictures[example.source_id.split("/")[-1]]
+            assert decoded.dtype == np.dtype(f"uint{bits}")
+            np.testing.assert_array_equal(decoded[:, :, 0], pixels >> (16 - bits))
 
 
 def test_a_decoder_of_the_object_detection_api_reads_boxes(

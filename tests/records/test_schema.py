@@ -2,30 +2,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from records import tfds_metadata
-from records.schema import encode_example, parse_record
+from records.parsing import parse_record
+from records.schema import decode_example, encode_example
 from records.types import AnnotatedObject, BoundingBox, Example
 
 CLASSES = ("crazing", "patches", "übrige")
 BOX_CLASSES = ("patches", "void")
 EXAMPLE = Example(
     source_id="train/patches/p 1.jpg",
-    image_path=Path("unread.jpg"),
     image_format="jpeg",
+    is_converted=False,
     width=200,
     height=100,
     is_grey=True,
+    size_bytes=5,
     sha256="ab" * 32,
     label="patches",
     objects=(
@@ -105,23 +102,6 @@ def test_static_shapes_let_a_pipeline_batch_and_pad() -> None:
     assert spec["encoded"] == tf.TensorSpec([], tf.string)
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.data(), st.integers(1, 5000), st.integers(1, 5000))
-def test_boxes_come_back_to_a_thousandth_of_a_pixel(
-    data: st.DataObject, width: int, height: int
-) -> None:
-    columns = data.draw(st.tuples(st.integers(0, width), st.integers(0, width)))
-    rows = data.draw(st.tuples(st.integers(0, height), st.integers(0, height)))
-    box = BoundingBox(min(columns), min(rows), max(columns), max(rows))
-    example = dataclasses.replace(
-        EXAMPLE, width=width, height=height, objects=(AnnotatedObject("void", box),)
-    )
-    boxes = parse_record(tf.constant(encode(example)))["boxes"].numpy()
-    assert ((boxes >= 0) & (boxes <= 1)).all()
-    pixels = boxes[0] * np.array([width, height, width, height], np.float64)
-    np.testing.assert_allclose(pixels, [box.xmin, box.ymin, box.xmax, box.ymax], atol=1e-3)
-
-
 def test_bytes_are_the_same_in_every_process() -> None:
     # When this changes, readers of old records break or caches go stale: see SCHEMA_VERSION.
     assert (
@@ -143,82 +123,84 @@ def test_an_unknown_class_is_no_label(change: str) -> None:
         encode(wrong)
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("neu-det", "neu_det"),
-        ("Röntgen 2024 (neu)", "rontgen_2024_neu"),
-        ("2024-05", "data_2024_05"),
-        ("焊点", "data"),
-        ("__", "data"),
-    ],
-)
-def test_dataset_names(text: str, name: str) -> None:
-    assert tfds_metadata.dataset_name(text) == name
+def encode_with_tensorflow(example: Example, encoded: bytes) -> bytes:
+    """The contract written out with TensorFlow's own message."""
+
+    def numbers(*values: int) -> tf.train.Feature:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    def texts(*values: str) -> tf.train.Feature:
+        content = [value.encode() for value in values]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=content))
+
+    objects = example.objects
+    features = {
+        "encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
+        "format": texts(example.image_format),
+        "height": numbers(example.height),
+        "width": numbers(example.width),
+        "filename": texts(example.source_id.split("/")[-1]),
+        "source_id": texts(example.source_id),
+        "key/sha256": texts(
+            hashlib.sha256(encoded).hexdigest() if example.is_converted else example.sha256
+        ),
+        "class/label": numbers(CLASSES.index(example.label)),
+        "class/text": texts(example.label),
+        "object/class/label": numbers(*(1 + BOX_CLASSES.index(item.name) for item in objects)),
+        "object/class/text": texts(*(item.name for item in objects)),
+        "object/difficult": numbers(*(int(item.difficult) for item in objects)),
+        "object/truncated": numbers(*(int(item.truncated) for item in objects)),
+    }
+    for side in ("xmin", "xmax", "ymin", "ymax"):
+        size = example.width if side[0] == "x" else example.height
+        values = [getattr(item.box, side) / size for item in objects]
+        floats = tf.train.FloatList(value=values)
+        features[f"object/bbox/{side}"] = tf.train.Feature(float_list=floats)
+    named = {f"image/{key}": value for key, value in features.items()}
+    message = tf.train.Example(features=tf.train.Features(feature=named))
+    return bytes(message.SerializeToString(deterministic=True))
 
 
-@given(st.text())
-def test_every_dataset_name_is_one_that_tfds_takes(text: str) -> None:
-    assert tfds.core.naming.is_valid_dataset_and_class_name(tfds_metadata.dataset_name(text))
+@st.composite
+def examples(draw: st.DrawFn, decimals: int = 3) -> Example:
+    """Pictures of up to 70,000 pixels a side, with boxes of whole numbers or some decimals."""
+    width, height = draw(st.integers(1, 70_000)), draw(st.integers(1, 70_000))
 
+    def sides(size: int) -> tuple[float, float]:
+        whole = st.integers(0, size).map(float)
+        part = st.floats(0, size).map(lambda value: round(value, decimals))
+        low, high = sorted(draw(st.tuples(whole | part, whole | part)))
+        return low, high
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_features_json_is_what_tfds_itself_writes(channels: int, tmp_path: Path) -> None:
-    many = tfds.features.Sequence
-    features = tfds.features.FeaturesDict(
-        {
-            "image": {
-                "encoded": tfds.features.Image(shape=(None, None, channels)),
-                "format": tfds.features.Text(),
-                "height": np.int64,
-                "width": np.int64,
-                "filename": tfds.features.Text(),
-                "source_id": tfds.features.Text(),
-                "key": {"sha256": tfds.features.Text()},
-                "class": {
-                    "label": tfds.features.ClassLabel(names=CLASSES),
-                    "text": tfds.features.Text(),
-                },
-                "object": {
-                    "bbox": {side: many(np.float32) for side in ("xmin", "xmax", "ymin", "ymax")},
-                    "class": {"label": many(np.int64), "text": many(tfds.features.Text())},
-                    "difficult": many(np.int64),
-                    "truncated": many(np.int64),
-                },
-            }
-        }
+    def draw_box() -> BoundingBox:
+        (xmin, xmax), (ymin, ymax) = sides(width), sides(height)
+        return BoundingBox(xmin, ymin, xmax, ymax)
+
+    objects = tuple(
+        AnnotatedObject(name, draw_box(), draw(st.booleans()), draw(st.booleans()))
+        for name in draw(st.lists(st.sampled_from(BOX_CLASSES), max_size=4))
     )
-    features.save_config(tmp_path)
-    theirs = json.loads((tmp_path / tfds_metadata.FEATURES_NAME).read_text())
-    assert tfds_metadata.features_json(classes=CLASSES, channels=channels) == theirs
-    labels = (tmp_path / tfds_metadata.LABELS_NAME).read_text()
-    assert tfds_metadata.labels_text(CLASSES) == labels
+    return dataclasses.replace(
+        EXAMPLE,
+        source_id="/".join(draw(st.lists(st.text("aü /.", min_size=1), min_size=1, max_size=3))),
+        image_format=draw(st.sampled_from(("jpeg", "png", "bmp"))),
+        is_converted=draw(st.booleans()),
+        width=width,
+        height=height,
+        label=draw(st.sampled_from(CLASSES)),
+        objects=objects,
+    )
 
 
-def test_label_map_is_protobuf_text_counted_from_one() -> None:
-    descriptors, pools, factory, text_format = (
-        importlib.import_module(f"google.protobuf.{name}")
-        for name in ("descriptor_pb2", "descriptor_pool", "message_factory", "text_format")
-    )
-    # The part of string_int_label_map.proto that a label map needs.
-    file = descriptors.FileDescriptorProto(name="label_map.proto", package="test")
-    item = file.message_type.add(name="StringIntLabelMapItem")
-    field = descriptors.FieldDescriptorProto
-    item.field.add(name="name", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    item.field.add(name="id", number=2, type=field.TYPE_INT32, label=field.LABEL_OPTIONAL)
-    whole = file.message_type.add(name="StringIntLabelMap")
-    whole.field.add(
-        name="item",
-        number=1,
-        type=field.TYPE_MESSAGE,
-        label=field.LABEL_REPEATED,
-        type_name=".test.StringIntLabelMapItem",
-    )
-    pool = pools.DescriptorPool()
-    pool.Add(file)
-    descriptor = pool.FindMessageTypeByName("test.StringIntLabelMap")
-    names = ("void", 'a "quoted" \\ name', "übrige")
-    label_map = text_format.Parse(
-        tfds_metadata.label_map_text(names), factory.GetMessageClass(descriptor)()
-    )
-    assert [(item.id, item.name) for item in label_map.item] == list(enumerate(names, start=1))
+@settings(deadline=None)
+@given(examples(), st.binary(max_size=300))
+def test_the_bytes_are_those_of_tensorflow(example: Example, encoded: bytes) -> None:
+    assert encode(example, encoded) == encode_with_tensorflow(example, encoded)
+
+
+def test_the_stored_sha256_is_that_of_the_stored_bytes() -> None:
+    converted = dataclasses.replace(EXAMPLE, is_converted=True)
+    # FIPS 180-4, the example of one block.
+    wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert decode_example(encode(converted, b"abc")).sha256 == wanted
+    assert decode_example(encode(EXAMPLE, b"abc")).sha256 == "ab" * 32

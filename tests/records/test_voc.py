@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import random
-import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +97,9 @@ def drop(tag: str) -> str:
         (document("<object><name> </name></object>"), "object 2 has no <name>"),
         (document("<size/>"), "the annotation has 2 <size> instead of one"),
         (document("<filename>b.jpg</filename>"), "2 <filename> instead of one"),
+        (document("<size/><size/>"), "the annotation has 3 <size> instead of one"),
+        (document().replace(b"<name>", b"<name/><name>"), "object 1 has 2 <name> instead of one"),
+        (document().replace(b"<depth>", b"<width/><depth>"), "<size> has 2 <width> instead of one"),
         (document(box=BOX + BOX), r"object 1 \(crack\) has 2 <xmin> instead of one"),
         (document(box=drop("ymax")), r"object 1 \(crack\) has no <ymax> in its <bndbox>"),
         (document(box=drop("xmin")), r"object 1 \(crack\) has no <xmin> in its <bndbox>"),
@@ -114,37 +115,27 @@ def test_what_is_wrong_is_named(xml: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["nan", "inf", "-Infinity", "1e999", "1_0", "0x1f", "12,5", "abc", "१", "1 2", "--1"]
+    "text",
+    [
+        "9" * 400,
+        "1e400",
+        "\xb2",
+        "nan",
+        "inf",
+        "-Infinity",
+        "1e999",
+        "1_0",
+        "0x1f",
+        "12,5",
+        "abc",
+        "१",
+        "1 2",
+        "--1",
+    ],
 )
 def test_no_finite_number_no_box(text: str) -> None:
     with pytest.raises(AnnotationError, match=r"<xmax> of object 1 \(crack\) is .* no finite"):
         parse_annotation(document(box=BOX.replace("10", text)))
-
-
-def test_a_doctype_is_refused(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("secret")
-    body = "<annotation><filename>&e;</filename></annotation>"
-    for subset in (f'[<!ENTITY e SYSTEM "{secret.as_uri()}">]', '[<!ENTITY e "x">]', 'SYSTEM "a"'):
-        with pytest.raises(AnnotationError, match=r"DOCTYPE|not defined"):
-            parse_annotation(f"<!DOCTYPE annotation {subset}>{body}".encode())
-
-
-def test_documents_made_to_exhaust_are_refused_at_once() -> None:
-    entities = '<!ENTITY e0 "xxxxxxxxxx">' + "".join(
-        f'<!ENTITY e{n} "{f"&e{n - 1};" * 30}">' for n in range(1, 12)
-    )
-    laughs = f"<!DOCTYPE annotation [{entities}]><annotation>{{}}</annotation>"
-    documents = [
-        laughs.format("<filename>&e11;</filename>"),
-        laughs.format('<filename a="&e11;"/>'),
-        "<annotation>" + "<a>" * 100_000 + "</a>" * 100_000 + "</annotation>",
-    ]
-    start = time.perf_counter()
-    for xml in documents:
-        with pytest.raises(AnnotationError):
-            parse_annotation(xml.encode())
-    assert time.perf_counter() - start < 1
 
 
 def test_files_that_cannot_be_read_are_annotation_errors(tmp_path: Path) -> None:
@@ -210,34 +201,6 @@ def test_names_are_escaped() -> None:
 def test_names_xml_cannot_hold_are_refused() -> None:
     with pytest.raises(ValueError, match="XML compatible"):
         format_annotation(Annotation("a\x00", 0, 0, 0, ()))
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(xml: bytes) -> None:
-    with pytest.raises(AnnotationError):
-        parse_annotation(xml)
-
-
-def test_mutated_documents_are_read_or_refused() -> None:
-    rng = random.Random(0)
-    inserts = [b"<", b"&", b"]]>", b"<![CDATA[", b"nan", b"1e999", b"<!DOCTYPE x>", b"\xff", b"-"]
-    source = document(
-        "<object><name>b</name></object>".replace("</o", f"<bndbox>{BOX}</bndbox></o")
-    )
-    accepted = 0
-    for _ in range(3000):
-        xml = bytearray(source)
-        at = rng.randrange(len(xml))
-        xml[at : at + rng.choice([0, 0, 1, 9])] = rng.choice(
-            [*inserts, bytes([rng.randrange(256)])]
-        )
-        try:
-            boxes = [item.box for item in parse_annotation(bytes(xml)).objects]
-        except AnnotationError:
-            continue
-        accepted += 1
-        assert all(abs(value) < 1e300 for box in boxes for value in (box.xmin, box.ymax))
-    assert 0 < accepted < 3000
 
 
 def test_published_annotations_are_read(real_data: Path) -> None:

@@ -1,0 +1,45 @@
+"""Records inside a `tf.data` pipeline. The one module of this room that needs TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import tensorflow as tf
+
+from records.schema import BOX_SIDES, BOX_TEXT, ENCODED, HEIGHT, LABEL, SOURCE_ID, WIDTH
+
+_PARSED: Final = {
+    ENCODED: tf.io.FixedLenFeature([], tf.string),
+    LABEL: tf.io.FixedLenFeature([], tf.int64),
+    SOURCE_ID: tf.io.FixedLenFeature([], tf.string),
+    WIDTH: tf.io.FixedLenFeature([], tf.int64),
+    HEIGHT: tf.io.FixedLenFeature([], tf.int64),
+    BOX_TEXT: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
+    **{
+        side: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
+        for side in BOX_SIDES
+    },
+}
+
+
+def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Decodes one record; for `tf.data.Dataset.map`. The picture stays encoded.
+
+    Args:
+        serialized: A serialised `tf.train.Example`, tf.string scalar.
+
+    Returns:
+        `encoded` tf.string []; `label` tf.int64 [], from 0; `source_id` tf.string []; `width` and
+        `height` tf.int64 [] in pixels; `boxes` tf.float32 [n, 4], xmin, ymin, xmax, ymax as
+        fractions of the picture in 0..1; `box_names` tf.string [n].
+    """
+    parsed = tf.io.parse_single_example(serialized, _PARSED)
+    return {
+        "encoded": parsed[ENCODED],
+        "label": parsed[LABEL],
+        "source_id": parsed[SOURCE_ID],
+        "width": parsed[WIDTH],
+        "height": parsed[HEIGHT],
+        "boxes": tf.stack([parsed[side] for side in BOX_SIDES], axis=-1),
+        "box_names": parsed[BOX_TEXT],
+    }
