@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import jinja2
 from pipeline.baseline import rivals_model
 from pipeline.curves import format_area
 from pipeline.modelfacts import ModelFacts
+from pipeline.page import data_uri, write_page
 from pipeline.plots import DPI, history_figure, png_bytes, read_history
 from pipeline.rates import format_per_cent
 from pipeline.rundir import RunDir
-from records.atomic import write_text
 from records.errors import InputError
 from records.faults import SET_ASIDE_CODES
 from records.types import SPLITS
@@ -61,31 +60,13 @@ def write_report(run: RunDir) -> Path:
         InputError: A file that is there is damaged.
     """
     try:
-        page = _environment().get_template("report.html.j2").render(_collect(run))
+        write_page(run.report, "report.html.j2", _collect(run), filters=_FILTERS)
     except (KeyError, TypeError, AttributeError, jinja2.UndefinedError) as error:
         raise InputError(
             f"A file in {run.model_dir} or {run.records} is not as its stage wrote it: {error}.",
             "Run the stages records, train and eval again.",
         ) from error
-    write_text(run.report, page)
     return run.report
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "area": format_area,
-        "per_cent": _format_value,
-        "plain": _format_plain,
-        "rate": _format_rate,
-    }
-    return environment
 
 
 def _collect(run: RunDir) -> dict[str, Any]:
@@ -134,7 +115,7 @@ def _read_json(path: Path) -> Any:
 def _embed(png: bytes, *, dpi: int, facts: Mapping[str, Any]) -> Picture:
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
     return Picture(
-        uri="data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        uri=data_uri(png, image_format="png"),
         width=round(width * _CSS_PIXELS_PER_INCH / dpi),
         height=round(height * _CSS_PIXELS_PER_INCH / dpi),
         facts=facts,
@@ -231,3 +212,11 @@ def _format_rate(rate: Mapping[str, Any]) -> str:
         return "undefined: no such picture"
     low, high = format_per_cent(rate["low"]), format_per_cent(rate["high"])
     return f"{_format_value(rate['value'])}, 95\u00a0% interval {low} to {high}\u00a0%"
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "area": format_area,
+    "per_cent": _format_value,
+    "plain": _format_plain,
+    "rate": _format_rate,
+}
