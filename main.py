@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from pipeline.config import LAYOUTS, MODELS, STAGES, Settings
+from pipeline.config import LAYOUTS, MODELS, STAGES, TARGETS, Settings
 from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
 from records.atomic import write_json
@@ -53,7 +53,18 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("images", "", "For predict: a file, a folder or a glob.")
 flags.DEFINE_string("output_dir", None, "For predict: copy the pictures into one folder a class.")
-flags.DEFINE_bool("strict", False, "End the run at the first picture that cannot be used.")
+flags.DEFINE_bool("strict", False, "End the run when there is anything to find fault with.")
+flags.DEFINE_bool("audit_only", False, "For records: look at the data set, write no records.")
+flags.DEFINE_bool("verify_pictures", True, "For records: decode every picture whole.")
+flags.DEFINE_bool("near_duplicates", True, "For records: keep near-duplicates on one side.")
+flags.DEFINE_string(
+    "group_regex",
+    "",
+    "For records: keep pictures on one side in whose paths this regular expression finds the same, "
+    "such as 'board(\\d+)_'.",
+)
+flags.DEFINE_enum("to", "tfrecord", list(TARGETS), "For records: voc writes records back.")
+flags.DEFINE_integer("workers", 0, "For records: processes; 0: one a core.")
 
 _CHAIN = ("records", "train", "eval", "explain", "export")
 _MODULES = {"eval": "evaluate"}
@@ -68,6 +79,7 @@ def run_stage(settings: Settings) -> None:
         if settings.stage != "sample":
             run_dir.make()
             write_json(run_dir.settings(settings.stage), settings.to_json())
+        if settings.stage not in ("sample", "records"):
             load_tensorflow()
         module = importlib.import_module(
             f"pipeline.stages.{_MODULES.get(settings.stage, settings.stage)}"

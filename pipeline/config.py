@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from records.errors import InputError
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
 MODELS = ("autoencoder", "xception")
 BACKBONE_WEIGHTS = ("imagenet", "calibrated")
+TARGETS = ("tfrecord", "voc")
 LAYOUTS = ("auto", "split", "voc", "images", "folders", "flat")
 
 
@@ -38,7 +40,13 @@ class Settings:
         positive_class: The class that must be caught, or empty: `nio`, or the rarer of two.
         images: For `predict`: a file, a folder or a glob.
         output_dir: For `predict`: where to copy pictures into one folder a class, or None.
-        strict: Whether a picture that cannot be used ends the run.
+        strict: Whether anything to find fault with ends the run.
+        audit_only: For `records`: whether to look at the data set and write no records.
+        verify_pictures: For `records`: whether to decode every picture whole.
+        near_duplicates: For `records`: whether to look for near-duplicates and keep them together.
+        group_regex: For `records`: pictures whose paths it finds the same in stay together.
+        to: For `records`: `tfrecord`, or `voc` to write records back as pictures and VOC XML.
+        workers: Processes of `records`; 0: one a core.
     """
 
     stage: str = "all"
@@ -57,6 +65,12 @@ class Settings:
     images: str = ""
     output_dir: Path | None = None
     strict: bool = False
+    audit_only: bool = False
+    verify_pictures: bool = True
+    near_duplicates: bool = True
+    group_regex: str = ""
+    to: str = "tfrecord"
+    workers: int = 0
 
     def __post_init__(self) -> None:
         """Checks what can be checked without opening a file.
@@ -66,6 +80,7 @@ class Settings:
         """
         _require_one_of("stage", self.stage, STAGES)
         _require_one_of("layout", self.layout, LAYOUTS)
+        _require_one_of("to", self.to, TARGETS)
         _require_one_of("model", self.model, MODELS)
         for name, least in _LEAST.items():
             value = getattr(self, name)
@@ -86,6 +101,13 @@ class Settings:
                 f"--backbone_weights={weights}: there is no such file.",
                 f"Give the path of a weights file, or one of: {', '.join(BACKBONE_WEIGHTS)}.",
             )
+        for name in ("audit_only", "to"):
+            if getattr(self, name) not in (False, "tfrecord") and self.stage != "records":
+                raise InputError(
+                    f"--{name} is for --stage=records, not for --stage={self.stage}.",
+                    "Add --stage=records, or leave it out.",
+                )
+        _require_regex(self.group_regex)
         if self.stage == "predict" and not self.images:
             raise InputError(
                 "--stage=predict needs pictures to judge.",
@@ -100,7 +122,8 @@ class Settings:
         return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
     def _check_folders(self) -> None:
-        if self.stage in ("sample", "records", "all") and self.data_dir is None:
+        needs_pictures = self.stage in ("sample", "records", "all") and self.to != "voc"
+        if needs_pictures and self.data_dir is None:
             raise InputError(
                 f"--stage={self.stage} needs the folder of pictures.", "Add --data_dir=FOLDER."
             )
@@ -118,9 +141,26 @@ class Settings:
             )
 
 
-_LEAST = {"seed": 0, "image_size": 0, "batch_size": 0, "epochs": 0, "pretrain_epochs": -1}
+_LEAST = {
+    "seed": 0,
+    "image_size": 0,
+    "batch_size": 0,
+    "epochs": 0,
+    "pretrain_epochs": -1,
+    "workers": 0,
+}
 
 
 def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"--{name}={value} is unknown.", f"Give one of: {', '.join(choices)}.")
+
+
+def _require_regex(text: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise InputError(
+            f"--group_regex={text} is no regular expression: {error}.",
+            r"Give one such as 'board(\d+)_': pictures with the same number stay together.",
+        ) from error

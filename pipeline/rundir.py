@@ -28,6 +28,11 @@ class RunDir:
         """TFRecords, manifest and audit."""
         return self.root / "records"
 
+    @property
+    def audit(self) -> Path:
+        """Audit of a `records` run that wrote no records; the others' is in `records`."""
+        return self.root / "audit"
+
     def settings(self, stage: str) -> Path:
         """The flags that a stage was last started with."""
         return self.root / "settings" / f"{self.model}-{stage}.json"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,28 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Yields a folder beside `folder` to build in; puts it in its place when the block ends well.
+
+    It is called `<name>-draft` and may hold what an earlier block left that did not end well, so
+    that work can go on from there; it stays when the block raises. A process killed between the two
+    renames leaves the earlier folder as `<name>-old`, which the next call puts back first.
+    """
+    draft, old = (folder.with_name(f"{folder.name}-{end}") for end in ("draft", "old"))
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+    draft.mkdir(parents=True, exist_ok=True)
+    yield draft
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

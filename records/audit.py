@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from records import faults
 from records.atomic import write_json, write_text
-from records.checks import (
-    NOTHING_FOUND,
-    check_annotation,
-    choose_label,
-    choose_vocabulary,
-    locate_annotation,
-)
+from records.checks import NOTHING_FOUND, check_names, choose_label, choose_vocabulary
 from records.duplicates import drop_duplicates
 from records.errors import InputError
+from records.fingerprints import FINGERPRINT_DTYPE, FINGERPRINT_LENGTH
+from records.groups import Groups, form_groups
 from records.layouts import Discovery
-from records.pictures import PictureError, PictureFacts, probe
+from records.opening import HISTOGRAM_BINS, Look, Opened, open_samples
+from records.remarks import remark_on_classes, remark_on_samples
 from records.sheets import format_csv
-from records.types import AnnotatedObject, Annotation, Example, Finding, Sample
-from records.voc import AnnotationError, read_annotation
+from records.types import Example, Finding, Sample, build_objects
+from records.workers import Workers, cut
 
 AUDIT_NAME = "audit.json"
 REJECTS_NAME = "rejects.csv"
-_EXTENSIONS = {
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "png": (".png",),
-    "bmp": (".bmp", ".dib"),
-}
+_SAMPLES_A_TASK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,52 +37,142 @@ class Audit:
     """A data set that was looked through.
 
     Attributes:
+        source: The data folder.
         layout: As in `Discovery`.
         classes: Class names of the pictures, sorted.
         box_classes: Class names of the objects, sorted; they may be others than `classes`.
         examples: The usable pictures, ordered by `source_id`.
+        groups: Which examples must stay on one side of every split.
         findings: Everything that is wrong, ordered by path.
+        histograms: Of each class, the mean over its pictures of the fractions of pixels in each of
+            `HISTOGRAM_BINS` ranges of grey; empty where pictures were not decoded.
+        is_verified: Whether every picture was decoded whole.
     """
 
+    source: Path
     layout: str
     classes: tuple[str, ...]
     box_classes: tuple[str, ...]
     examples: tuple[Example, ...]
+    groups: Groups
     findings: tuple[Finding, ...]
+    histograms: dict[str, tuple[float, ...]]
+    is_verified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A sample whose files were read; `facts` or `annotation` is None where that failed."""
+class _Gathered:
+    """What the workers found, put together in the order of the samples."""
 
-    sample: Sample
-    facts: PictureFacts | None
-    annotation: Annotation | None
-    findings: tuple[Finding, ...]
+    def __init__(self, samples: tuple[Sample, ...]) -> None:
+        self.samples = samples
+        self.findings: list[Finding] = []
+        self.examples: list[Example] = []
+        self._prints = np.zeros((len(samples), FINGERPRINT_LENGTH), FINGERPRINT_DTYPE)
+        self._positions: dict[str, int] = {}
+        self._names: list[tuple[Sample, tuple[str, ...]]] = []
+        self._histograms: dict[str, npt.NDArray[np.float64]] = defaultdict(
+            lambda: np.zeros(HISTOGRAM_BINS)
+        )
+
+    def add(self, position: int, opened: Opened) -> None:
+        """Takes in what was found of the sample at `position`."""
+        sample = self.samples[position]
+        self.findings += opened.findings
+        if opened.names:
+            self._names.append((sample, opened.names))
+        if opened.facts is None or any(finding.is_error for finding in opened.findings):
+            return
+        objects = build_objects(opened.objects)
+        label = choose_label(objects) if sample.label is None else sample.label
+        split = sample.published_split
+        fields = (*opened.facts[:-1], label, objects, split, opened.facts[-1])
+        self.examples.append(Example(sample.source_id, *fields))
+        if opened.fingerprint is not None:
+            self._positions[sample.source_id] = position
+            self._prints[position] = opened.fingerprint
+        if opened.histogram is not None:
+            self._histograms[label] += opened.histogram
+
+    def check_names(self) -> None:
+        """Sets aside what holds objects of unknown classes, once all names are known."""
+        folders = frozenset(item.label for item in self.samples if item.label is not None)
+        counts: Counter[str] = Counter()
+        for _, names in self._names:
+            counts.update(names)
+        vocabulary = choose_vocabulary(folders, counts)
+        found = [
+            finding
+            for sample, names in self._names
+            for finding in check_names(sample, names, vocabulary)
+        ]
+        unusable = {finding.path for finding in found if finding.is_error}
+        self.findings += found
+        self.examples = [item for item in self.examples if item.source_id not in unusable]
+
+    def choose_fingerprints(self, examples: Iterable[Example]) -> npt.NDArray[np.float16]:
+        """The fingerprint of each of some examples."""
+        return self._prints[[self._positions[item.source_id] for item in examples]]
+
+    def mean_histograms(self) -> dict[str, tuple[float, ...]]:
+        """The mean histogram of each class."""
+        return {
+            label: tuple((total / total.sum()).tolist())
+            for label, total in sorted(self._histograms.items())
+        }
 
 
-def audit(discovery: Discovery) -> Audit:
+def audit(
+    discovery: Discovery,
+    *,
+    workers: Workers | None = None,
+    verify: bool = True,
+    near_duplicates: bool = True,
+    group_regex: str = "",
+) -> Audit:
     """Opens every picture and annotation; sets the unusable ones aside and says why.
 
-    Works with as many threads as there are cores; the result does not depend on their number.
     Whether enough is left is for `require_usable` to say, once the audit is kept.
+
+    Args:
+        discovery: What was found in the data folder.
+        workers: Who does it; the result does not depend on their number.
+        verify: Whether to decode every picture whole. Otherwise headers alone are looked at, which
+            finds no damage behind them and no near-duplicates.
+        near_duplicates: Whether to look for near-duplicates.
+        group_regex: As `records.groups.form_groups` takes it.
     """
-    opened = _open_all(discovery.samples)
-    vocabulary = choose_vocabulary(
-        frozenset(sample.label for sample in discovery.samples if sample.label is not None),
-        (item.annotation for item in opened if item.annotation is not None),
+    workers = workers or Workers(1)
+    gathered = _Gathered(discovery.samples)
+    look = Look(discovery.source, verify, describe=verify and near_duplicates)
+    for position, opened in enumerate(_open_all(discovery.samples, look, workers)):
+        gathered.add(position, opened)
+    gathered.check_names()
+    kept, copies = drop_duplicates(gathered.examples)
+    groups, alike = form_groups(
+        kept,
+        gathered.choose_fingerprints(kept) if look.describe else None,
+        source=discovery.source,
+        group_regex=group_regex,
     )
-    examples: list[Example] = []
-    findings = list(discovery.findings)
-    for item in opened:
-        example, found = _judge(item, vocabulary)
-        findings += found
-        examples += [example] if example else []
-    kept, copies = drop_duplicates(examples)
-    ordered = faults.order_findings([*findings, *copies])
-    classes = tuple(sorted({example.label for example in kept}))
-    names = {item.name for example in kept for item in example.objects}
-    return Audit(discovery.layout, classes, tuple(sorted(names)), kept, ordered)
+    findings = [
+        *discovery.findings,
+        *remark_on_samples(discovery.samples),
+        *gathered.findings,
+        *copies,
+        *alike,
+        *remark_on_classes(kept),
+    ]
+    return Audit(
+        source=discovery.source,
+        layout=discovery.layout,
+        classes=tuple(sorted({example.label for example in kept})),
+        box_classes=tuple(sorted({item.name for example in kept for item in example.objects})),
+        examples=kept,
+        groups=groups,
+        findings=faults.order_findings(findings),
+        histograms=gathered.mean_histograms(),
+        is_verified=verify,
+    )
 
 
 def require_usable(audit: Audit) -> None:
@@ -127,6 +211,8 @@ def write_audit(audit: Audit, folder: Path) -> None:
             "layout": audit.layout,
             "classes": audit.classes,
             "box_classes": audit.box_classes,
+            "every_picture_decoded": audit.is_verified,
+            "groups": audit.groups.count_shared(),
             "pictures_per_class": pictures,
             "findings_per_code": Counter(finding.code for finding in audit.findings),
             "findings": [dataclasses.asdict(finding) for finding in audit.findings],
@@ -135,77 +221,14 @@ def write_audit(audit: Audit, folder: Path) -> None:
     rejects = [
         (finding.path, finding.code, finding.reason, finding.remedy)
         for finding in audit.findings
-        if finding.is_error or finding.code in faults.SET_ASIDE_CODES
+        if faults.sets_aside(finding)
     ]
     write_text(folder / REJECTS_NAME, format_csv([("path", "code", "reason", "remedy"), *rejects]))
 
 
-def _open_all(samples: Sequence[Sample]) -> list[_Opened]:
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(
-            tqdm(
-                threads.map(_open, samples),
-                total=len(samples),
-                desc="audit",
-                unit="pictures",
-                disable=None,
-            )
-        )
-
-
-def _open(sample: Sample) -> _Opened:
-    if sample.label is None and sample.annotation_path is None:
-        reason = "it has no annotation, so that its class is not known"
-        return _Opened(
-            sample, None, None, (faults.UNLABELLED_PICTURE.found(sample.source_id, reason),)
-        )
-    facts, annotation = None, None
-    findings = []
-    try:
-        facts = probe(sample.image_path)
-        findings += _check_extension(sample, facts)
-    except PictureError as error:
-        findings.append(error.fault.found(sample.source_id, error.reason))
-    try:
-        if sample.annotation_path is not None:
-            annotation = read_annotation(sample.annotation_path)
-    except AnnotationError as error:
-        reason = f"{locate_annotation(sample)}: {error}"
-        findings.append(faults.BROKEN_ANNOTATION.found(sample.source_id, reason))
-    return _Opened(sample, facts, annotation, tuple(findings))
-
-
-def _check_extension(sample: Sample, facts: PictureFacts) -> list[Finding]:
-    extension = sample.image_path.suffix.lower()
-    if extension in _EXTENSIONS[facts.image_format]:
-        return []
-    reason = f"its name ends in {extension}, but it is a {facts.image_format.upper()}"
-    return [faults.WRONG_EXTENSION.found(sample.source_id, reason)]
-
-
-def _judge(
-    opened: _Opened, vocabulary: frozenset[str] | None
-) -> tuple[Example | None, tuple[Finding, ...]]:
-    """Makes the example, unless something is wrong that sets the picture aside."""
-    sample, facts, findings = opened.sample, opened.facts, opened.findings
-    if facts is None:
-        return None, findings
-    objects: tuple[AnnotatedObject, ...] = ()
-    if opened.annotation is not None:
-        checked = check_annotation(sample, facts, opened.annotation, vocabulary=vocabulary)
-        objects, findings = checked.objects, findings + checked.findings
-    if any(finding.is_error for finding in findings):
-        return None, findings
-    example = Example(
-        source_id=sample.source_id,
-        image_path=sample.image_path,
-        image_format=facts.image_format,
-        width=facts.width,
-        height=facts.height,
-        is_grey=facts.is_grey,
-        sha256=facts.sha256,
-        label=choose_label(objects) if sample.label is None else sample.label,
-        objects=objects,
-        published_split=sample.published_split,
-    )
-    return example, findings
+def _open_all(samples: Sequence[Sample], look: Look, workers: Workers) -> Iterator[Opened]:
+    work = functools.partial(open_samples, look)
+    with tqdm(total=len(samples), desc="audit", unit="pictures", disable=None) as progress:
+        for piece in workers.map(work, cut(samples, _SAMPLES_A_TASK)):
+            yield from piece
+            progress.update(len(piece))

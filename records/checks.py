@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from records import faults
 from records.faults import Fault
-from records.pictures import PictureFacts
+from records.pictures import PictureFacts, turn_box
 from records.types import AnnotatedObject, Annotation, BoundingBox, Finding, Sample
 
 CLIPPED_PX = 1.0
@@ -18,6 +18,10 @@ round outwards, are one pixel off; what is further out was drawn on another pict
 size of it."""
 NOTHING_FOUND = "io"
 """The class of a picture whose annotation has no objects: inspected, and in order."""
+
+
+_ACROSS = frozenset({5, 6, 7, 8})
+"""EXIF orientations that swap width and height (EXIF 2.32, tag 274)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +37,36 @@ class Checked:
     findings: tuple[Finding, ...]
 
 
-def choose_vocabulary(
-    folder_classes: frozenset[str], annotations: Iterable[Annotation]
-) -> frozenset[str] | None:
+def choose_vocabulary(folder_classes: frozenset[str], names: Counter[str]) -> frozenset[str] | None:
     """Which names objects may have: those of the class folders, or None for any.
 
     Where at least half of all objects have a folder's name, folders and objects speak of the same
     classes and another name is a mistake. Elsewhere they do not: folders may say `io` and `nio`,
     objects which defect it is.
+
+    Args:
+        folder_classes: Names of the class folders.
+        names: How many objects have each name.
     """
-    names = Counter(item.name for annotation in annotations for item in annotation.objects)
     known = sum(count for name, count in names.items() if name in folder_classes)
     return folder_classes if known and 2 * known >= names.total() else None
 
 
-def check_annotation(
-    sample: Sample,
-    facts: PictureFacts,
-    annotation: Annotation,
-    *,
-    vocabulary: frozenset[str] | None,
-) -> Checked:
-    """Looks for what is wrong with an annotation that was read without fault.
+def check_annotation(sample: Sample, facts: PictureFacts, annotation: Annotation) -> Checked:
+    """Holds an annotation that was read without fault against its picture.
+
+    Boxes drawn on a picture as it lies in its file are turned with it (`PictureFacts.orientation`)
+    where `<size>` says so; viewers show it upright, and so most boxes are drawn.
 
     Args:
         sample: The picture it belongs to.
         facts: What the picture is.
         annotation: What was read.
-        vocabulary: As `choose_vocabulary` returns it.
     """
     problems: dict[Fault, list[str]] = defaultdict(list)
-    if _sizes_differ(annotation, facts):
+    size = (annotation.width or facts.width, annotation.height or facts.height)
+    lies = size != (facts.width, facts.height) and size == _raw_size(facts)
+    if size != (facts.width, facts.height) and not lies:
         problems[faults.SIZE_MISMATCH].append(
             f"<size> says {annotation.width} x {annotation.height}, "
             f"the picture has {facts.width} x {facts.height} pixels"
@@ -71,15 +74,34 @@ def check_annotation(
     objects = []
     for number, item in enumerate(annotation.objects, start=1):
         where = f"object {number} ({item.name})"
-        _check_name(item.name, where, sample.label, vocabulary, problems)
-        box = _check_box(item.box, where, facts, problems)
-        if box:
-            objects.append(dataclasses.replace(item, box=box))
-    findings = [
-        fault.found(sample.source_id, f"{locate_annotation(sample)}: {_join(reasons)}")
-        for fault, reasons in problems.items()
-    ]
-    return Checked(tuple(objects), tuple(findings))
+        box = turn_box(item.box, facts.orientation, *size) if lies else item.box
+        checked = _check_box(box, where, facts, problems)
+        if checked:
+            objects.append(item if checked is item.box else dataclasses.replace(item, box=checked))
+    return Checked(tuple(objects), _report(sample, problems))
+
+
+def check_names(
+    sample: Sample, names: Sequence[str], vocabulary: frozenset[str] | None
+) -> tuple[Finding, ...]:
+    """Holds the names of a picture's objects against its folder and against all classes.
+
+    Args:
+        sample: The picture.
+        names: Of its objects, in the order of the file.
+        vocabulary: As `choose_vocabulary` returns it.
+    """
+    problems: dict[Fault, list[str]] = defaultdict(list)
+    for number, name in enumerate(names if vocabulary is not None else (), start=1):
+        where = f"object {number} ({name})"
+        if vocabulary is not None and name not in vocabulary:
+            known = ", ".join(sorted(vocabulary))
+            reason = f"{where} is of none of the classes {known}"
+            problems[faults.UNKNOWN_CLASS].append(reason)
+        elif name != sample.label:
+            reason = f"{where} is in a picture of class {sample.label}"
+            problems[faults.OBJECT_OF_OTHER_CLASS].append(reason)
+    return _report(sample, problems)
 
 
 def choose_label(objects: Iterable[AnnotatedObject]) -> str:
@@ -93,38 +115,17 @@ def choose_label(objects: Iterable[AnnotatedObject]) -> str:
     return min(areas, key=lambda name: (-areas[name], name), default=NOTHING_FOUND)
 
 
-def locate_annotation(sample: Sample) -> str:
-    """The annotation's path below the data folder, or its name if it is elsewhere."""
-    if sample.annotation_path is None:
-        return ""
-    root = sample.image_path.parents[sample.source_id.count("/")]
-    if sample.annotation_path.is_relative_to(root):
-        return sample.annotation_path.relative_to(root).as_posix()
-    return sample.annotation_path.name
+def _raw_size(facts: PictureFacts) -> tuple[int, int]:
+    """Width and height in pixels before the picture was turned upright."""
+    is_across = facts.orientation in _ACROSS
+    return (facts.height, facts.width) if is_across else (facts.width, facts.height)
 
 
-def _sizes_differ(annotation: Annotation, facts: PictureFacts) -> bool:
-    # 0 stands for a size that was not given.
-    return (annotation.width or facts.width, annotation.height or facts.height) != (
-        facts.width,
-        facts.height,
+def _report(sample: Sample, problems: dict[Fault, list[str]]) -> tuple[Finding, ...]:
+    return tuple(
+        fault.found(sample.source_id, f"{sample.annotation}: {_join(reasons)}")
+        for fault, reasons in problems.items()
     )
-
-
-def _check_name(
-    name: str,
-    where: str,
-    label: str | None,
-    vocabulary: frozenset[str] | None,
-    problems: dict[Fault, list[str]],
-) -> None:
-    if vocabulary is None:
-        return
-    if name not in vocabulary:
-        known = ", ".join(sorted(vocabulary))
-        problems[faults.UNKNOWN_CLASS].append(f"{where} is of none of the classes {known}")
-    elif name != label:
-        problems[faults.OBJECT_OF_OTHER_CLASS].append(f"{where} is in a picture of class {label}")
 
 
 def _check_box(

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from records import faults
 from records.types import Example, Finding, Split
 
-_PREFERENCE: dict[Split | None, int] = {"test": 0, "validation": 1, "train": 2, None: 3}
+STRICTNESS: dict[Split | None, int] = {"test": 0, "validation": 1, "train": 2, None: 3}
+"""Of copies in several splits the one with the smallest number stays, so that nothing that is
+measured on was trained on."""
 
 
 def drop_duplicates(
@@ -38,7 +40,7 @@ def drop_duplicates(
 
 
 def _rank(example: Example) -> tuple[int, str]:
-    return _PREFERENCE[example.published_split], example.source_id
+    return STRICTNESS[example.published_split], example.source_id
 
 
 def _judge(group: list[Example]) -> list[Finding]:
@@ -46,7 +48,14 @@ def _judge(group: list[Example]) -> list[Finding]:
     labels = {example.label for example in group}
     if len(labels) == 1:
         reason = f"it holds the same bytes as {group[0].source_id}, which is used"
-        return [faults.EXACT_DUPLICATE.found(copy.source_id, reason) for copy in group[1:]]
+        kept = group[0].source_id
+        return [
+            faults.EXACT_DUPLICATE.found(copy.source_id, reason, other=kept) for copy in group[1:]
+        ]
     where = ", ".join(f"{example.source_id} ({example.label})" for example in group)
     reason = f"the same bytes have different classes: {where}"
-    return [faults.CONTRADICTING_DUPLICATE.found(copy.source_id, reason) for copy in group]
+    others = [group[1], *[group[0]] * (len(group) - 1)]
+    return [
+        faults.CONTRADICTING_DUPLICATE.found(copy.source_id, reason, other=other.source_id)
+        for copy, other in zip(group, others, strict=True)
+    ]

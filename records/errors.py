@@ -18,3 +18,7 @@ class InputError(Exception):
         super().__init__(f"{problem}\n  Remedy: {remedy}")
         self.problem = problem
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str]]:
+        # Exceptions come back from worker processes by their arguments.
+        return InputError, (self.problem, self.remedy)

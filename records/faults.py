@@ -30,9 +30,9 @@ class Fault:
     is_error: bool
     remedy: str
 
-    def found(self, path: str, reason: str) -> Finding:
+    def found(self, path: str, reason: str, *, other: str = "") -> Finding:
         """Makes the finding that `path` (below the data folder) has this fault."""
-        return Finding(self.code, path, reason, self.remedy, self.is_error)
+        return Finding(self.code, path, reason, self.remedy, self.is_error, other)
 
 
 # What lies in the folder.
@@ -61,6 +61,18 @@ NAME_WITHOUT_LABEL = Fault(
     True,
     "Rename the pictures so that each has an annotation of its own name.",
 )
+SAME_NAME = Fault(
+    "duplicate_name",
+    False,
+    "Rename one of them: nothing is mixed up here, but whatever puts all pictures into one folder "
+    "would lose one.",
+)
+NO_ANNOTATION = Fault(
+    "no_annotation", False, "Add the annotation; without it the picture counts as having no boxes."
+)
+CLASS_TOO_SMALL = Fault(
+    "class_too_small", False, "Add pictures, or remove the class: no result on so few says much."
+)
 LISTED_MISSING = Fault(
     "listed_missing", False, "Add the picture, or take its line out of the list."
 )
@@ -82,15 +94,47 @@ UNREADABLE_PICTURE = Fault(
 )
 UNSUPPORTED_PICTURE = Fault("unsupported_picture", True, "Save it as 8 or 16 bit PNG, grey or RGB.")
 TOO_LARGE_PICTURE = Fault("too_large_picture", True, "Crop it or scale it down.")
+CMYK_PICTURE = Fault(
+    "cmyk_picture",
+    False,
+    "Save it as RGB: its inks were turned into colours without a profile, and a served model that "
+    "is sent the file itself does not decode it.",
+)
+TURNED_PICTURE = Fault(
+    "turned_picture",
+    False,
+    "Save it upright, without an orientation tag: a served model that is sent the file itself "
+    "sees it lying.",
+)
 WRONG_EXTENSION = Fault("wrong_extension", False, "Rename the file after what it holds.")
 EXACT_DUPLICATE = Fault("exact_duplicate", False, "Delete one of the two.")
 CONTRADICTING_DUPLICATE = Fault(
     "exact_duplicate", True, "Decide which class is right and delete the other copies."
 )
+NEAR_DUPLICATE = Fault(
+    "near_duplicate", False, "None is needed: they stay on one side of every split."
+)
+NEAR_DUPLICATE_ACROSS_SPLITS = Fault(
+    "near_duplicate_across_splits",
+    False,
+    "None is needed: it is left out, so that nothing is tested on that was trained on. Publish "
+    "splits without copies of each other.",
+)
+GROUP_ACROSS_SPLITS = Fault(
+    "group_across_splits",
+    False,
+    "None is needed: it is left out. Publish splits that do not part what --group_regex groups.",
+)
 
 # What an annotation says.
 BROKEN_ANNOTATION = Fault(
     "broken_annotation", True, "Mend the XML or draw the boxes again; VOC is what labelImg writes."
+)
+UNSAFE_ANNOTATION = Fault(
+    "unsafe_annotation",
+    True,
+    "Take the DOCTYPE out of the XML, and find out who put it there: no annotation tool writes "
+    "one.",
 )
 SIZE_MISMATCH = Fault(
     "size_mismatch", False, "See that the boxes fit the picture, then correct <size>."
@@ -107,5 +151,12 @@ OBJECT_OF_OTHER_CLASS = Fault(
     "object_of_other_class", False, "None is needed if the picture shows both; its folder decides."
 )
 
-SET_ASIDE_CODES = frozenset({EXACT_DUPLICATE.code})
-"""Warnings whose picture is left out all the same, because it adds nothing."""
+SET_ASIDE_CODES = frozenset(
+    fault.code for fault in (EXACT_DUPLICATE, NEAR_DUPLICATE_ACROSS_SPLITS, GROUP_ACROSS_SPLITS)
+)
+"""Warnings whose picture is left out all the same: it adds nothing, or a leak."""
+
+
+def sets_aside(finding: Finding) -> bool:
+    """Whether the picture is not used."""
+    return finding.is_error or finding.code in SET_ASIDE_CODES

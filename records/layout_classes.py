@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from records import faults
-from records.listing import SPLIT_NAMES, Listing, Tree, compose
+from records.listing import SPLIT_NAMES, Listing, Tree, compose, name_of
 from records.matching import Matches
 from records.types import Finding, Sample, Split
 
@@ -38,46 +36,46 @@ def find_split(tree: Tree) -> tuple[list[Sample], list[Finding]]:
 
 def is_images(tree: Tree) -> bool:
     """Whether there is a folder `images` with pictures in folders below it."""
-    folder = tree.list(tree.root).find_folder("images")
+    folder = tree.list().find_folder("images")
     return folder is not None and bool(_list_class_folders(tree, folder))
 
 
 def find_images(tree: Tree) -> tuple[list[Sample], list[Finding]]:
     """`images/<class>/*`, with or without `annotations/`."""
-    parts = tree.list(tree.root)
-    folder = parts.find_folder("images") or tree.root
+    parts = tree.list()
+    folder = parts.find_folder("images") or ""
     return _find_classes(tree, folder, parts.find_folder("annotations"), None)
 
 
 def is_folders(tree: Tree) -> bool:
     """Whether a folder that may be a class has pictures directly in it."""
-    return bool(_list_class_folders(tree, tree.root))
+    return bool(_list_class_folders(tree, ""))
 
 
 def find_folders(tree: Tree) -> tuple[list[Sample], list[Finding]]:
     """`<class>/*`, with annotations beside the pictures or in `annotations/` if there are any."""
-    return _find_classes(tree, tree.root, tree.list(tree.root).find_folder("annotations"), None)
+    return _find_classes(tree, "", tree.list().find_folder("annotations"), None)
 
 
-def _list_splits(tree: Tree) -> list[tuple[Path, Split]]:
+def _list_splits(tree: Tree) -> list[tuple[str, Split]]:
     return [
-        (folder, SPLIT_NAMES[folder.name.lower()])
-        for folder in tree.list(tree.root).folders
-        if folder.name.lower() in SPLIT_NAMES
+        (folder, SPLIT_NAMES[name_of(folder).lower()])
+        for folder in tree.list().folders
+        if name_of(folder).lower() in SPLIT_NAMES
     ]
 
 
-def _list_class_folders(tree: Tree, folder: Path) -> list[Path]:
+def _list_class_folders(tree: Tree, folder: str) -> list[str]:
     return [path for path in _list_candidates(tree, folder) if tree.list(path).pictures]
 
 
-def _list_candidates(tree: Tree, folder: Path) -> list[Path]:
-    reserved = _NO_CLASS | SPLIT_NAMES.keys() if folder == tree.root else _NO_CLASS
-    return [path for path in tree.list(folder).folders if path.name.lower() not in reserved]
+def _list_candidates(tree: Tree, folder: str) -> list[str]:
+    reserved = _NO_CLASS | SPLIT_NAMES.keys() if not folder else _NO_CLASS
+    return [path for path in tree.list(folder).folders if name_of(path).lower() not in reserved]
 
 
 def _find_classes(
-    tree: Tree, pictures: Path, annotations: Path | None, split: Split | None
+    tree: Tree, pictures: str, annotations: str | None, split: Split | None
 ) -> tuple[list[Sample], list[Finding]]:
     """Finds the samples below one folder of class folders."""
     parts = tree.list(pictures)
@@ -87,16 +85,14 @@ def _find_classes(
         findings += [*listing.findings, *_report_depth(tree, listing)]
     matches = _match(tree, classes, annotations)
     samples = [
-        Sample(
-            tree.locate(picture), picture, matches.get(picture), compose(listing.folder.name), split
-        )
+        Sample(picture, matches.get(picture), compose(name_of(listing.folder)), split)
         for listing in classes
         for picture in listing.pictures
     ]
     return samples, findings + matches.findings
 
 
-def _match(tree: Tree, classes: list[Listing], annotations: Path | None) -> Matches:
+def _match(tree: Tree, classes: list[Listing], annotations: str | None) -> Matches:
     """Annotations beside the picture come first, then `annotations/<class>`, `annotations`."""
     matches = Matches(tree)
     for listing in classes:
@@ -104,7 +100,7 @@ def _match(tree: Tree, classes: list[Listing], annotations: Path | None) -> Matc
     if annotations is None:
         return matches
     for listing in classes:
-        nested = tree.list(annotations).find_folder(listing.folder.name.lower())
+        nested = tree.list(annotations).find_folder(name_of(listing.folder).lower())
         matches.match(listing.pictures, nested, labelled=True)
     everything = [picture for listing in classes for picture in listing.pictures]
     matches.match(everything, annotations, labelled=True)
@@ -113,9 +109,7 @@ def _match(tree: Tree, classes: list[Listing], annotations: Path | None) -> Matc
 
 def _report_strays(tree: Tree, parts: Listing) -> list[Finding]:
     reason = "it lies beside the class folders, so that it has no class"
-    return [
-        faults.UNLABELLED_PICTURE.found(tree.locate(picture), reason) for picture in parts.pictures
-    ]
+    return [faults.UNLABELLED_PICTURE.found(picture, reason) for picture in parts.pictures]
 
 
 def _report_depth(tree: Tree, listing: Listing) -> list[Finding]:
@@ -125,8 +119,8 @@ def _report_depth(tree: Tree, listing: Listing) -> list[Finding]:
         count = tree.count_pictures_below(folder)
         if count:
             reason = f"it lies in a class folder and holds {count} pictures, which are not used"
-            findings.append(faults.NESTED_PICTURES.found(tree.locate(folder), reason))
+            findings.append(faults.NESTED_PICTURES.found(folder, reason))
     if not listing.pictures and not findings:
         reason = "the folder holds no pictures, so that there is no such class"
-        findings.append(faults.EMPTY_CLASS.found(tree.locate(listing.folder), reason))
+        findings.append(faults.EMPTY_CLASS.found(listing.folder, reason))
     return findings

@@ -24,11 +24,13 @@ class Discovery:
     """What was found in a data folder.
 
     Attributes:
+        source: The data folder.
         layout: Which layout it has: `split`, `voc`, `images`, `folders` or `flat`.
         samples: The pictures, ordered by `source_id`.
         findings: What is wrong with the folder, ordered by path.
     """
 
+    source: Path
     layout: str
     samples: tuple[Sample, ...]
     findings: tuple[Finding, ...]
@@ -80,14 +82,27 @@ def find_samples(data_dir: Path, layout: str = "auto") -> Discovery:
     if not chosen.matches(tree):
         raise _refuse(tree, (chosen,), "Give --layout=auto, or arrange the pictures like this.")
     samples, findings = chosen.find(tree)
-    findings += tree.list(data_dir).findings
+    findings += tree.list().findings
     if not samples:
         raise _refuse(tree, (chosen,), "Put pictures there, or give another --layout.", findings)
     return Discovery(
+        source=data_dir,
         layout=chosen.name,
         samples=_publish_test(sorted(samples, key=lambda sample: sample.source_id)),
         findings=faults.order_findings(findings),
     )
+
+
+def format_discovery(discovery: Discovery, *, is_detected: bool) -> str:
+    """Says what was found in a data folder, and among which layouts it was looked for."""
+    chosen = _LAYOUTS[discovery.layout]
+    annotated = sum(sample.annotation is not None for sample in discovery.samples)
+    text = (
+        f"{discovery.source} is laid out as {chosen.name}: {chosen.shape}. "
+        f"{len(discovery.samples)} pictures, {annotated} with an annotation."
+    )
+    others = ", ".join(name for name in _LAYOUTS if name != chosen.name)
+    return f"{text} Looked for as well: {others}." if is_detected else text
 
 
 def _detect(tree: Tree) -> _Layout:
@@ -120,16 +135,16 @@ def _refuse(
 
 
 def _advise(tree: Tree) -> str:
-    for folder in tree.list(tree.root).folders:
-        inner = Tree(folder)
+    for folder in tree.list().folders:
+        inner = Tree(tree.root / folder)
         if any(layout.matches(inner) for layout in _LAYOUTS.values()):
-            return f"Give the folder that holds these: --data_dir={folder}, for one."
+            return f"Give the folder that holds these: --data_dir={tree.root / folder}, for one."
     return "Give the folder that holds these, or arrange the pictures like one of them."
 
 
 def _describe(tree: Tree) -> str:
-    parts = tree.list(tree.root)
-    names = [folder.name for folder in parts.folders]
+    parts = tree.list()
+    names = list(parts.folders)
     shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
     return (
         f"Found directly in it: {len(parts.pictures)} picture(s), {len(parts.annotations)} XML "

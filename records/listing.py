@@ -24,21 +24,24 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
 }
 """What folders and lists of a published split are called, in lower case."""
-_READ_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib")
-_OTHER_EXTENSIONS = (".tif", ".tiff", ".webp", ".gif", ".jp2", ".heic", ".avif", ".dcm")
+_READ_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".webp"),
+)
+_OTHER_EXTENSIONS = (".gif", ".jp2", ".heic", ".avif", ".dcm")
 PICTURE_EXTENSIONS = frozenset(_READ_EXTENSIONS + _OTHER_EXTENSIONS)
-"""Files with another extension are not looked at. Those that hold no JPEG, PNG or BMP are here so
-that the audit says that they cannot be used."""
+"""Files with another extension are not looked at. Those of `_OTHER_EXTENSIONS` are here so that the
+audit says that they cannot be used."""
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Categories Cc, Zl and Zp of Unicode: what breaks a line or a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One folder's content, each part ordered by name.
+    """One folder's content, each part ordered by name. Paths are below the data folder.
 
     Attributes:
-        folder: Which folder.
+        folder: Which folder; empty for the data folder itself.
         pictures: Files with an extension of `PICTURE_EXTENSIONS`, in any case.
         annotations: Files ending in `.xml`, in any case.
         texts: Files ending in `.txt`, in any case.
@@ -46,17 +49,17 @@ class Listing:
         findings: What in it cannot be used.
     """
 
-    folder: Path
-    pictures: tuple[Path, ...]
-    annotations: tuple[Path, ...]
-    texts: tuple[Path, ...]
-    folders: tuple[Path, ...]
+    folder: str
+    pictures: tuple[str, ...]
+    annotations: tuple[str, ...]
+    texts: tuple[str, ...]
+    folders: tuple[str, ...]
     findings: tuple[Finding, ...]
 
-    def find_folder(self, *names: str) -> Path | None:
+    def find_folder(self, *names: str) -> str | None:
         """The first folder whose name is one of `names` (lower case), whatever its case."""
         for path in self.folders:
-            if path.name.lower() in names:
+            if name_of(path).lower() in names:
                 return path
         return None
 
@@ -71,10 +74,10 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real_root = root.resolve()
-        self._listings: dict[Path, Listing] = {}
+        self._listings: dict[str, Listing] = {}
 
-    def list(self, folder: Path) -> Listing:
-        """Lists a folder; the second time from memory.
+    def list(self, folder: str = "") -> Listing:
+        """Lists a folder, given by its path below the data folder; the second time from memory.
 
         Raises:
             InputError: The folder cannot be read.
@@ -84,38 +87,30 @@ class Tree:
                 self._listings[folder] = self._scan(folder)
             except OSError as error:
                 raise InputError(
-                    f"The folder {folder} cannot be read: {error.strerror}.",
+                    f"The folder {self.root / folder} cannot be read: {error.strerror}.",
                     "Change its permissions, or give another --data_dir.",
                 ) from error
         return self._listings[folder]
 
-    def locate(self, path: Path) -> str:
-        """A path below the data folder with forward slashes, on one line.
-
-        Undecodable bytes and control characters are written as escapes.
-        """
-        text = path.relative_to(self.root).as_posix()
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-        return CONTROL_CHARACTERS.sub(
-            lambda found: found[0].encode("unicode_escape").decode("ascii"), text
-        )
-
-    def count_pictures_below(self, folder: Path) -> int:
+    def count_pictures_below(self, folder: str) -> int:
         """Pictures in a folder and all folders below it; links to folders are not followed."""
         return sum(
-            sum(_find_kind(Path(name)) == "picture" and name[0] != "." for name in names)
-            for _, _, names in os.walk(folder, followlinks=False)
+            sum(_find_kind(name) == "picture" and name[0] != "." for name in names)
+            for _, _, names in os.walk(self.root / folder, followlinks=False)
         )
 
-    def _scan(self, folder: Path) -> Listing:
-        found: dict[str, list[Path]] = {kind: [] for kind in ("folder", "picture", ".xml", ".txt")}
+    def _scan(self, folder: str) -> Listing:
+        found: dict[str, list[str]] = {kind: [] for kind in ("folder", "picture", ".xml", ".txt")}
         findings: list[Finding] = []
-        for path in _list_visible(folder):
-            kind = "folder" if path.is_dir() else _find_kind(path)
-            finding = kind and (self._check_link(path) or self._check_name(path))
+        for entry in _list_visible(self.root / folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            # Unlike a path, an entry raises when its links lead in a circle.
+            is_folder = (self.root / path if entry.is_symlink() else entry).is_dir()
+            kind = "folder" if is_folder else _find_kind(entry.name)
+            finding = kind and (self._check_link(entry, path) or self._check_name(entry, path))
             if finding:
                 findings.append(finding)
-            elif kind and (kind == "folder" or path.is_file()):
+            elif kind and (is_folder or entry.is_file()):
                 found[kind].append(path)
         return Listing(
             folder=folder,
@@ -126,43 +121,80 @@ class Tree:
             findings=tuple(findings),
         )
 
-    def _check_name(self, path: Path) -> Finding | None:
+    def _check_name(self, entry: os.DirEntry[str], path: str) -> Finding | None:
+        if entry.name.isascii() and entry.name.isprintable():
+            return None
         try:
-            path.name.encode("utf-8")
+            entry.name.encode("utf-8")
         except UnicodeEncodeError:
             reason = "its name is no valid UTF-8"
         else:
-            if not CONTROL_CHARACTERS.search(path.name):
+            if not CONTROL_CHARACTERS.search(entry.name):
                 return None
             reason = "its name holds a line break or another control character"
-        if path.is_dir():
+        if entry.is_dir():
             reason += f"; the {self.count_pictures_below(path)} pictures in it are not used"
-        return faults.BAD_NAME.found(self.locate(path), reason)
+        return faults.BAD_NAME.found(_escape(path), reason)
 
-    def _check_link(self, path: Path) -> Finding | None:
-        if not path.is_symlink():
+    def _check_link(self, entry: os.DirEntry[str], path: str) -> Finding | None:
+        if not entry.is_symlink():
             return None
-        if not path.exists():
-            return faults.BAD_LINK.found(self.locate(path), "the link leads nowhere")
-        if not path.resolve().is_relative_to(self._real_root):
-            return faults.BAD_LINK.found(
-                self.locate(path), "the link leads out of the data folder and was not followed"
-            )
+        target = self.root / path
+        if not target.exists():
+            return faults.BAD_LINK.found(_escape(path), "the link leads nowhere")
+        if not target.resolve().is_relative_to(self._real_root):
+            reason = "the link leads out of the data folder and was not followed"
+            return faults.BAD_LINK.found(_escape(path), reason)
         return None
 
 
 def compose(name: str) -> str:
     """A name in Unicode's composed form (NFC), in which equal looks are equal strings."""
-    return unicodedata.normalize("NFC", name)
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _list_visible(folder: Path) -> list[Path]:
-    paths = sorted(folder.iterdir(), key=lambda path: path.name)
-    return [path for path in paths if not path.name.startswith(".") and path.name != "__MACOSX"]
+def name_of(path: str) -> str:
+    """The last part of a path with forward slashes."""
+    return path.rpartition("/")[2]
 
 
-def _find_kind(path: Path) -> str:
-    extension = path.suffix.lower()
+def parent_of(path: str) -> str:
+    """The path without its last part; empty for what lies in the data folder itself."""
+    return path.rpartition("/")[0]
+
+
+def stem_of(path: str) -> str:
+    """The last part without its extension, composed: what a picture and its annotation share."""
+    return compose(_split_name(path)[0])
+
+
+def extension_of(path: str) -> str:
+    """The extension in lower case, with its dot; empty when there is none."""
+    return _split_name(path)[1].lower()
+
+
+def _split_name(path: str) -> tuple[str, str]:
+    name = name_of(path)
+    stem, dot, extension = name.rpartition(".")
+    return (stem, dot + extension) if stem else (name, "")
+
+
+def _escape(path: str) -> str:
+    """A path on one line: undecodable bytes and control characters are written as escapes."""
+    text = path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return CONTROL_CHARACTERS.sub(
+        lambda found: found[0].encode("unicode_escape").decode("ascii"), text
+    )
+
+
+def _list_visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        visible = [item for item in entries if item.name[0] != "." and item.name != "__MACOSX"]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _find_kind(name: str) -> str:
+    extension = extension_of(name)
     if extension in PICTURE_EXTENSIONS:
         return "picture"
     return extension if extension in (".xml", ".txt") else ""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 from records import faults
-from records.listing import Tree, compose
+from records.listing import Tree, compose, name_of, parent_of, stem_of
 from records.types import Finding
 from records.voc import AnnotationError, read_origin
 
@@ -22,15 +21,15 @@ class Matches:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._annotation_of: dict[Path, Path] = {}
+        self._annotation_of: dict[str, str] = {}
         self.findings: list[Finding] = []
-        self.ambiguous: set[Path] = set()
+        self.ambiguous: set[str] = set()
 
-    def get(self, picture: Path) -> Path | None:
+    def get(self, picture: str) -> str | None:
         """The picture's annotation, or None."""
         return self._annotation_of.get(picture)
 
-    def match(self, pictures: Iterable[Path], folder: Path | None, *, labelled: bool) -> None:
+    def match(self, pictures: Iterable[str], folder: str | None, *, labelled: bool) -> None:
         """Gives each annotation in `folder` to the picture of its name.
 
         Where several pictures have the name, the annotation's own `<folder>` and `<filename>`
@@ -45,13 +44,13 @@ class Matches:
             return
         by_name = defaultdict(list)
         for picture in pictures:
-            by_name[compose(picture.stem)].append(picture)
+            by_name[stem_of(picture)].append(picture)
         listing = self._tree.list(folder)
         self.findings.extend(listing.findings)
         for annotation in listing.annotations:
-            self._give(annotation, by_name[compose(annotation.stem)], labelled)
+            self._give(annotation, by_name[stem_of(annotation)], labelled)
 
-    def _give(self, annotation: Path, namesakes: list[Path], labelled: bool) -> None:
+    def _give(self, annotation: str, namesakes: list[str], labelled: bool) -> None:
         free = [picture for picture in namesakes if picture not in self._annotation_of]
         if not free:
             reason = "another annotation is nearer to the picture of this name"
@@ -60,33 +59,33 @@ class Matches:
             self._report(faults.ORPHAN_ANNOTATION, annotation, reason)
             return
         if len(free) > 1:
-            free = _narrow_down(annotation, free)
+            free = _narrow_down(self._tree, annotation, free)
         if len(free) == 1:
             self._annotation_of[free[0]] = annotation
         else:
             self._leave_open(annotation, free, labelled)
 
-    def _leave_open(self, annotation: Path, pictures: list[Path], labelled: bool) -> None:
+    def _leave_open(self, annotation: str, pictures: list[str], labelled: bool) -> None:
         self.ambiguous.update(pictures)
         if labelled:
-            names = ", ".join(self._tree.locate(picture) for picture in pictures)
+            names = ", ".join(pictures)
             reason = f"it could be for any of {names}; they are used without boxes"
             self._report(faults.DUPLICATE_NAME, annotation, reason)
             return
         for picture in pictures:
-            reason = (
-                f"{self._tree.locate(annotation)} could be for this or another of the same name"
-            )
+            reason = f"{annotation} could be for this or another of the same name"
             self._report(faults.NAME_WITHOUT_LABEL, picture, reason)
 
-    def _report(self, fault: faults.Fault, path: Path, reason: str) -> None:
-        self.findings.append(fault.found(self._tree.locate(path), reason))
+    def _report(self, fault: faults.Fault, path: str, reason: str) -> None:
+        self.findings.append(fault.found(path, reason))
 
 
-def _narrow_down(annotation: Path, pictures: list[Path]) -> list[Path]:
+def _narrow_down(tree: Tree, annotation: str, pictures: list[str]) -> list[str]:
     try:
-        folder, filename = read_origin(annotation)
+        folder, filename = read_origin(tree.root / annotation)
     except AnnotationError:
         return pictures
-    pictures = [path for path in pictures if compose(path.parent.name) == folder] or pictures
-    return [path for path in pictures if compose(path.name) == filename] or pictures
+    pictures = [
+        path for path in pictures if compose(name_of(parent_of(path))) == folder
+    ] or pictures
+    return [path for path in pictures if compose(name_of(path)) == filename] or pictures

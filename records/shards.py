@@ -1,34 +1,35 @@
-"""TFRecord files: written so that a folder of records is whole or visibly not there.
+"""A folder of records: planned by one process, its shards written by several.
 
-The old manifest goes first and the new one comes last. Between the two a run may be killed at any
-moment: what it leaves is no set of records to any stage, and the next run clears it away.
+What a run writes goes into a folder beside the earlier records, which `records.atomic.building`
+puts in their place when it is whole. A run that was killed leaves that folder; the next one keeps
+the shards in it that are as they should be. So the bytes are the same however often a run was
+killed, and however many processes wrote.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from records import tfds_metadata
-from records.atomic import replacing, write_json, write_text
+from records.atomic import write_json, write_text
 from records.errors import InputError
-from records.manifest import Manifest, Shard, digest_source, file_digest, withdraw_manifest
-from records.schema import encode_example
+from records.manifest import Manifest, Shard, withdraw_manifest
+from records.shard_writing import PROGRESS_NAME, ShardTask, format_note, read_finished, write_shard
 from records.split import order_by_content
 from records.types import SPLITS, Example, Split
+from records.workers import Workers
 
-TARGET_SHARD_BYTES = 100_000_000
-"""What TensorFlow's guide on input performance asks of a shard: 100 MB or more."""
+TARGET_SHARD_BYTES = 32_000_000
+"""TensorFlow's guide on input performance asks for 100 MB or more where records lie on another
+machine. Here they lie beside the training, and smaller shards are written and read side by side,
+and less is lost when a run is killed."""
 
 _OUR_SHARD = re.compile(r"[a-z][a-z0-9_]*-(train|validation|test)\.tfrecord-\d{5}-of-\d{5}")
 
@@ -36,24 +37,31 @@ _OUR_SHARD = re.compile(r"[a-z][a-z0-9_]*-(train|validation|test)\.tfrecord-\d{5
 def write_records(
     records_dir: Path,
     *,
+    source: Path,
     name: str,
     layout: str,
     classes: Sequence[str],
     box_classes: Sequence[str],
     splits: Mapping[Split, Sequence[Example]],
     seed: int,
+    workers: Workers | None = None,
+    earlier: Path | None = None,
     target_shard_bytes: int = TARGET_SHARD_BYTES,
 ) -> Manifest:
     """Writes the shards, the files of other readers and, last, the manifest.
 
     Args:
-        records_dir: Where to; made when it is not there. Shards of an earlier run are removed.
+        records_dir: Where to; made when it is not there. Shards that stand there and hold just what
+            they should are kept, others of an earlier run are removed.
+        source: The data folder.
         name: Name of the data folder; `tfds_metadata.dataset_name` makes it fit for a file.
         layout: How the data set was laid out.
         classes: Class names in the order of the labels.
         box_classes: Class names of the boxes in the order of their labels.
         splits: The examples of all of `SPLITS`, in any order.
         seed: Seed of the order of the records, which mixes the classes in every shard.
+        workers: Who writes.
+        earlier: A folder of records whose shards may be taken over, if they hold the same.
         target_shard_bytes: Bytes of pictures a shard holds at most, roughly.
 
     Returns:
@@ -62,26 +70,18 @@ def write_records(
     Raises:
         InputError: A picture is gone or is no longer what it was, or the folder cannot be written.
     """
-    examples = [example for split in SPLITS for example in splits[split]]
-    encode = functools.partial(encode_example, classes=classes, box_classes=box_classes)
     name = tfds_metadata.dataset_name(name)
-    ordered = {
-        split: order_by_content(splits[split], seed=seed, purpose="records") for split in SPLITS
-    }
+    work = functools.partial(write_shard, source, records_dir, tuple(classes), tuple(box_classes))
     try:
         records_dir.mkdir(parents=True, exist_ok=True)
+        finished = read_finished(records_dir, earlier)
         withdraw_manifest(records_dir)
-        with tqdm(total=len(examples), unit="pictures", desc="records", disable=None) as bar:
-            shards = {
-                split: _write_shards(
-                    records_dir / f"{name}-{split}.tfrecord",
-                    ordered[split],
-                    encode=encode,
-                    target_bytes=target_shard_bytes,
-                    bar=bar,
-                )
-                for split in SPLITS
-            }
+        tasks = [
+            ShardTask(split, file, tuple(examples), finished.get(file, ()))
+            for split in SPLITS
+            for file, examples in _plan(name, split, splits[split], seed, target_shard_bytes)
+        ]
+        written = _write_all(records_dir, tasks, workers or Workers(1), work)
         manifest = Manifest(
             folder=records_dir,
             name=name,
@@ -90,85 +90,66 @@ def write_records(
             box_classes=tuple(box_classes),
             is_grey=all(example.is_grey for example in splits["train"]),
             counts=_count(splits, classes),
-            shards=shards,
-            source_digest=digest_source(splits),
+            shards={
+                split: tuple(
+                    shard
+                    for task, (shard, _) in zip(tasks, written, strict=True)
+                    if task.split == split
+                )
+                for split in SPLITS
+            },
+            source_digest=f"{sum(total for _, total in written) % 2**256:064x}",
             split_seed=seed,
         )
-        _write_metadata(manifest, channels=_decoded_channels(examples))
+        _write_metadata(manifest, splits)
         manifest.write()
         _remove_stale(manifest)
-    except (OSError, tf.errors.OpError) as error:
+    except OSError as error:
         raise InputError(
-            f"The records cannot be written to {records_dir}: {error}.",
-            "Make room on the disk, change the folder's permissions or give another --work_dir.",
+            f"The records cannot be written to {records_dir}: {error.strerror or error}.",
+            "Make room on the disk, change the folder's permissions or give another --work_dir; "
+            "what is finished is kept.",
         ) from error
     return manifest
 
 
-def _write_shards(
-    stem: Path,
-    ordered: Sequence[Example],
-    *,
-    encode: Callable[[Example, bytes], bytes],
-    target_bytes: int,
-    bar: tqdm[NoReturn],
-) -> tuple[Shard, ...]:
-    """Writes examples in this order, to shards of nearly equal count, as many as the size asks."""
-    size = sum(_picture_bytes(example) for example in ordered)
+def _plan(
+    name: str, split: Split, examples: Sequence[Example], seed: int, target_bytes: int
+) -> list[tuple[str, Sequence[Example]]]:
+    """Names of a split's shards, as many as the size asks, and which examples go into each."""
+    ordered = order_by_content(examples, seed=seed, purpose="records")
+    size = sum(example.size_bytes for example in ordered)
     number = max(1, min(len(ordered), math.ceil(size / target_bytes)))
     bounds = [len(ordered) * index // number for index in range(number + 1)]
-    return tuple(
-        _write_shard(
-            stem.with_name(f"{stem.name}-{index:05d}-of-{number:05d}"),
-            ordered[first:last],
-            encode=encode,
-            bar=bar,
+    return [
+        (
+            f"{name}-{split}.tfrecord-{index:05d}-of-{number:05d}",
+            ordered[bounds[index] : bounds[index + 1]],
         )
-        for index, (first, last) in enumerate(itertools.pairwise(bounds))
-    )
+        for index in range(number)
+    ]
 
 
-def _write_shard(
-    path: Path,
-    examples: Sequence[Example],
-    *,
-    encode: Callable[[Example, bytes], bytes],
-    bar: tqdm[NoReturn],
-) -> Shard:
-    with replacing(path) as draft:
-        with tf.io.TFRecordWriter(str(draft)) as writer:
-            for example in examples:
-                writer.write(encode(example, _read_picture(example)))
-                bar.update()
-        return Shard(file=path.name, count=len(examples), sha256=file_digest(draft))
-
-
-def _read_picture(example: Example) -> bytes:
-    """Reads a picture's bytes and proves that they are those that were audited."""
-    try:
-        encoded = example.image_path.read_bytes()
-    except OSError as error:
-        raise _picture_gone(example, error) from error
-    if hashlib.sha256(encoded).hexdigest() != example.sha256:
-        raise InputError(
-            f"{example.image_path} changed while the records were being written.",
-            "Wait until nothing writes to the data folder, then run --stage=records again.",
-        )
-    return encoded
-
-
-def _picture_bytes(example: Example) -> int:
-    try:
-        return example.image_path.stat().st_size
-    except OSError as error:
-        raise _picture_gone(example, error) from error
-
-
-def _picture_gone(example: Example, error: OSError) -> InputError:
-    return InputError(
-        f"{example.image_path} can no longer be read: {error.strerror}.",
-        "Put the file back or run --stage=records again without it.",
-    )
+def _write_all(
+    folder: Path,
+    tasks: Sequence[ShardTask],
+    workers: Workers,
+    work: functools.partial[tuple[Shard, int]],
+) -> list[tuple[Shard, int]]:
+    """Writes all shards and notes each that is finished, so that a later run need not."""
+    written = []
+    total = sum(len(task.examples) for task in tasks)
+    with (
+        tqdm(total=total, unit="pictures", desc="records", disable=None) as progress,
+        (folder / PROGRESS_NAME).open("a", encoding="utf-8") as notes,
+    ):
+        notes.write("\n")  # A kill may have torn the last line.
+        for shard, row_sum in workers.map(work, tasks):
+            notes.write(format_note(shard))
+            notes.flush()
+            written.append((shard, row_sum))
+            progress.update(shard.count)
+    return written
 
 
 def _count(
@@ -178,14 +159,12 @@ def _count(
     return {split: {name: counts[split][name] for name in classes} for split in SPLITS}
 
 
-def _decoded_channels(examples: Sequence[Example]) -> int:
-    """Channels that a reader can decode every picture to; TensorFlow decodes no BMP to one."""
-    is_plain_grey = all(item.is_grey and item.image_format != "bmp" for item in examples)
-    return 1 if is_plain_grey else 3
-
-
-def _write_metadata(manifest: Manifest, *, channels: int) -> None:
+def _write_metadata(manifest: Manifest, splits: Mapping[Split, Sequence[Example]]) -> None:
     folder = manifest.folder
+    examples = [example for split in SPLITS for example in splits[split]]
+    # What a reader can decode every picture to; TensorFlow decodes no BMP to one channel.
+    is_plain_grey = all(item.is_grey and item.image_format != "bmp" for item in examples)
+    is_deep = all(item.bit_depth == 16 for item in examples)
     info = tfds_metadata.dataset_info_json(
         name=manifest.name,
         shard_lengths={name: [item.count for item in manifest.shards[name]] for name in SPLITS},
@@ -193,7 +172,11 @@ def _write_metadata(manifest: Manifest, *, channels: int) -> None:
             name: sum(path.stat().st_size for path in manifest.shard_paths(name)) for name in SPLITS
         },
     )
-    features = tfds_metadata.features_json(classes=manifest.classes, channels=channels)
+    features = tfds_metadata.features_json(
+        classes=manifest.classes,
+        channels=1 if is_plain_grey else 3,
+        bits=16 if is_deep else 8,
+    )
     write_json(folder / tfds_metadata.FEATURES_NAME, features)
     write_json(folder / tfds_metadata.DATASET_INFO_NAME, info)
     write_text(folder / tfds_metadata.LABELS_NAME, tfds_metadata.labels_text(manifest.classes))
@@ -203,10 +186,10 @@ def _write_metadata(manifest: Manifest, *, channels: int) -> None:
 
 
 def _remove_stale(manifest: Manifest) -> None:
-    """Removes shards that the manifest does not name, and drafts that a killed run left."""
+    """Removes shards that the manifest does not name, notes, and drafts that a kill left."""
     current = {shard.file for split in SPLITS for shard in manifest.shards[split]}
     for path in manifest.folder.iterdir():
         is_shard = _OUR_SHARD.fullmatch(path.name) is not None
-        is_draft = path.name.startswith(".draft-")
+        is_draft = path.name.startswith(".draft-") or path.name == PROGRESS_NAME
         if (is_shard and path.name not in current) or is_draft:
             path.unlink()

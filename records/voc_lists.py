@@ -7,7 +7,7 @@ from pathlib import Path
 
 from records import faults
 from records.errors import InputError
-from records.listing import PICTURE_EXTENSIONS, SPLIT_NAMES, Tree, compose
+from records.listing import PICTURE_EXTENSIONS, SPLIT_NAMES, Tree, compose, parent_of, stem_of
 from records.types import SPLITS, Finding, Split
 
 _BOTH = "trainval"
@@ -15,7 +15,7 @@ _NAMES_SHOWN = 3
 
 
 def read_split_lists(
-    tree: Tree, devkit: Path, names: set[str]
+    tree: Tree, devkit: str, names: set[str]
 ) -> tuple[dict[str, Split], list[Finding]]:
     """Reads `ImageSets/Main/{train,val,test,trainval}.txt`, one picture's name a line.
 
@@ -35,26 +35,28 @@ def read_split_lists(
     findings: list[Finding] = []
     lists = _find_lists(tree, devkit)
     for path in lists:
-        found, missing = _read_list(path, names)
-        listed[SPLIT_NAMES.get(path.stem.lower(), _BOTH)] |= found
+        found, missing = _read_list(tree.root / path, names)
+        listed[SPLIT_NAMES.get(stem_of(path).lower(), _BOTH)] |= found
         if missing:
             reason = f"{_count(missing)} named in it but not there"
-            findings.append(faults.LISTED_MISSING.found(tree.locate(path), reason))
+            findings.append(faults.LISTED_MISSING.found(path, reason))
     listed["train"] |= listed[_BOTH] - listed["validation"]
     split_of = {name: split for split in SPLITS for name in sorted(listed[split])}
     twice = sorted(name for name in split_of if sum(name in listed[split] for split in SPLITS) > 1)
     if twice:
         reason = f"{_count(twice)} in the lists of several splits; the strictest counts"
-        findings.append(faults.LISTED_TWICE.found(tree.locate(lists[0].parent), reason))
+        findings.append(faults.LISTED_TWICE.found(parent_of(lists[0]), reason))
     return split_of, findings
 
 
-def _find_lists(tree: Tree, devkit: Path) -> list[Path]:
+def _find_lists(tree: Tree, devkit: str) -> list[str]:
     sets = tree.list(devkit).find_folder("imagesets")
     folder = sets and tree.list(sets).find_folder("main")
     if not folder:
         return []
-    return [path for path in tree.list(folder).texts if path.stem.lower() in (*SPLIT_NAMES, _BOTH)]
+    return [
+        path for path in tree.list(folder).texts if stem_of(path).lower() in (*SPLIT_NAMES, _BOTH)
+    ]
 
 
 def _read_list(path: Path, names: set[str]) -> tuple[set[str], list[str]]:

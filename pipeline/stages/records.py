@@ -1,28 +1,30 @@
-"""The stage `records`: a data folder in, audited and split TFRecords out."""
+"""The stage `records`: a data folder in, audited and split TFRecords out; or the way back."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.audit_page import PAGE_NAME, write_audit_page
 from pipeline.config import Settings
 from pipeline.rundir import RunDir
-from records.audit import AUDIT_NAME, REJECTS_NAME, Audit, audit, require_usable, write_audit
+from records.atomic import building
+from records.audit import AUDIT_NAME, Audit, audit, require_usable, write_audit
 from records.errors import InputError
-from records.faults import SET_ASIDE_CODES, order_findings
-from records.layouts import find_samples
-from records.manifest import Manifest, withdraw_manifest
+from records.faults import order_findings, sets_aside
+from records.layouts import find_samples, format_discovery
+from records.manifest import read_manifest
 from records.shards import write_records
-from records.split import assign_splits
-from records.types import SPLITS, Finding, Sample
+from records.split import SplitResult, assign_splits, require_every_class
+from records.to_voc import write_voc
+from records.types import SPLITS, Example, Finding, Sample, Split
+from records.workers import Workers
 
 MAX_UNUSABLE_FRACTION = 0.5
 """Above it the folder was misread or damaged, rather than one with some faults."""
-FAILED_NAME = "records-failed"
-"""Folder of the run directory for the audit of a run that wrote no records."""
 
 _FINDINGS_SHOWN = 5
 
@@ -30,66 +32,123 @@ _FINDINGS_SHOWN = 5
 def run(settings: Settings) -> None:
     """Writes `records/` of the run directory and prints what is in it.
 
-    A run that fails before it writes leaves the records of an earlier one as they were; its audit
-    is then in `records-failed/` beside them until a run succeeds.
+    A run that fails leaves the records of an earlier one as they were. The audit of a run that
+    wrote no records is in `audit/` beside them, until a run writes records.
 
     Raises:
         InputError: The folder, its layout, its classes or its published splits cannot be used; more
             than `MAX_UNUSABLE_FRACTION` of the pictures cannot be used; or `settings.strict` and
             there was anything to find fault with.
     """
+    run_dir = RunDir(settings.work_dir, settings.model)
+    run_dir.make()
+    if settings.to == "voc":
+        _write_back(settings, run_dir)
+        return
     if settings.data_dir is None:
         raise InputError(
             "The stage records needs the folder of pictures.", "Add --data_dir=FOLDER."
         )
-    run_dir = RunDir(settings.work_dir, settings.model)
-    run_dir.make()
-    failed = run_dir.root / FAILED_NAME
     discovery = find_samples(settings.data_dir, settings.layout)
-    found = audit(discovery)
-    try:
-        require_usable(found)
-        _require_most_usable(found, discovery.samples)
-        assigned = assign_splits(found.examples, seed=settings.seed)
-        findings = order_findings([*found.findings, *assigned.findings])
-        found = dataclasses.replace(found, findings=findings)
-        _require_no_findings(found, strict=settings.strict)
-    except InputError as error:
-        raise _refuse(error, found, folder=failed, strict=settings.strict) from error
-    _replace_audit(found, run_dir.records)
-    manifest = write_records(
-        run_dir.records,
-        name=settings.data_dir.resolve().name,
-        layout=found.layout,
-        classes=found.classes,
-        box_classes=found.box_classes,
-        splits=assigned.splits,
-        seed=settings.seed,
-    )
-    _remove_audit(failed)
-    print(format_summary(manifest, found.findings))
+    print(format_discovery(discovery, is_detected=settings.layout == "auto"), flush=True)
+    with Workers(settings.workers) as workers:
+        found = audit(
+            discovery,
+            workers=workers,
+            verify=settings.verify_pictures,
+            near_duplicates=settings.near_duplicates,
+            group_regex=settings.group_regex,
+        )
+        try:
+            require_usable(found)
+            _require_most_usable(found, discovery.samples)
+            assigned = assign_splits(found.examples, found.groups, seed=settings.seed)
+            found = _add_findings(found, assigned)
+            require_every_class(found.examples, assigned)
+            _require_no_findings(found, strict=settings.strict)
+        except InputError as error:
+            raise _refuse(error, found, folder=run_dir.audit, strict=settings.strict) from error
+        if settings.audit_only:
+            _write_audit_files(found, run_dir.audit, assigned.splits)
+            print(format_audit(found, assigned, run_dir.audit))
+            return
+        _write(settings, run_dir, found, assigned, workers)
+    shutil.rmtree(run_dir.audit, ignore_errors=True)
+    manifest = read_manifest(run_dir.records)
+    print(format_audit(found, assigned, run_dir.records))
+    print(f"Records are in {manifest.folder}.")
 
 
-def format_summary(manifest: Manifest, findings: Iterable[Finding]) -> str:
-    """Says what the records hold: a table of pictures a class and split, and the faults found."""
-    lines = [f"Layout {manifest.layout}. Pictures:", *_format_counts(manifest)]
-    findings = tuple(findings)
-    for set_aside, title in ((True, "Set aside"), (False, "Used, with a remark")):
-        counts = Counter(item.code for item in findings if _sets_aside(item) == set_aside)
+def format_audit(found: Audit, assigned: SplitResult, folder: Path) -> str:
+    """Says what was found: a table of pictures a class and split, and the faults."""
+    lines = [f"Layout {found.layout}. Pictures:", *_format_counts(found.classes, assigned.splits)]
+    for is_lost, title in ((True, "Set aside"), (False, "Used, with a remark")):
+        counts = Counter(item.code for item in found.findings if sets_aside(item) == is_lost)
         lines += [f"{title}:"] * bool(counts)
         lines += [f"  {code}  {count}" for code, count in sorted(counts.items())]
-    if findings:
-        lines.append(f"Each of them is in {manifest.folder / AUDIT_NAME}.")
-    lines.append(f"Records are in {manifest.folder}.")
+    if not found.is_verified:
+        lines.append("Not looked for: damage behind the headers, near-duplicates.")
+    where = f"{folder / AUDIT_NAME}; to look at: {folder / PAGE_NAME}."
+    lines.append(f"Each of them is in {where}" if found.findings else f"The audit is {where}")
     return "\n".join(lines)
 
 
-def _format_counts(manifest: Manifest) -> list[str]:
+def _write_back(settings: Settings, run_dir: RunDir) -> None:
+    """Writes the records as pictures and annotations."""
+    folder = settings.output_dir or run_dir.root / "voc"
+    written = write_voc(read_manifest(run_dir.records), folder)
+    for name, new_name in sorted(written.renamed.items()):
+        print(f"The class {name} is called {new_name} there, because a folder cannot be called so.")
+    print(f"{written.count} pictures and their annotations are in {folder}.")
+
+
+def _write(
+    settings: Settings, run_dir: RunDir, found: Audit, assigned: SplitResult, workers: Workers
+) -> None:
+    """Writes audit and records beside those of an earlier run, then puts them in their place."""
+    try:
+        with building(run_dir.records) as draft:
+            _write_audit_files(found, draft, assigned.splits)
+            write_records(
+                draft,
+                source=found.source,
+                name=found.source.resolve().name,
+                layout=found.layout,
+                classes=found.classes,
+                box_classes=found.box_classes,
+                splits=assigned.splits,
+                seed=settings.seed,
+                workers=workers,
+                earlier=run_dir.records,
+            )
+    except OSError as error:
+        raise InputError(
+            f"{run_dir.records} cannot be written: {error.strerror}.",
+            "Make room on the disk, change the folder's permissions or give another --work_dir; "
+            "earlier records are as they were.",
+        ) from error
+
+
+def _write_audit_files(
+    found: Audit, folder: Path, splits: dict[Split, tuple[Example, ...]] | None
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_audit(found, folder)
+    write_audit_page(folder / PAGE_NAME, found, splits)
+
+
+def _add_findings(found: Audit, assigned: SplitResult) -> Audit:
+    findings = order_findings([*found.findings, *assigned.findings])
+    return dataclasses.replace(found, findings=findings)
+
+
+def _format_counts(classes: Sequence[str], splits: dict[Split, tuple[Example, ...]]) -> list[str]:
     rows = [["", *SPLITS, "all"]]
-    for name in manifest.classes:
-        counts = [manifest.counts[split][name] for split in SPLITS]
+    of_split = {split: Counter(item.label for item in splits[split]) for split in SPLITS}
+    for name in classes:
+        counts = [of_split[split][name] for split in SPLITS]
         rows.append([name, *map(str, counts), str(sum(counts))])
-    totals = [manifest.count(split) for split in SPLITS]
+    totals = [len(splits[split]) for split in SPLITS]
     rows.append(["all", *map(str, totals), str(sum(totals))])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
@@ -99,43 +158,17 @@ def _format_counts(manifest: Manifest) -> list[str]:
     ]
 
 
-def _replace_audit(found: Audit, folder: Path) -> None:
-    """Ends the records of an earlier run, which the new audit does not describe, and writes it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        withdraw_manifest(folder)
-        write_audit(found, folder)
-    except OSError as error:
-        raise InputError(
-            f"The audit cannot be written to {folder}: {error.strerror}.",
-            "Make room on the disk, change the folder's permissions or give another --work_dir.",
-        ) from error
-
-
-def _remove_audit(folder: Path) -> None:
-    """Removes the audit of a failed run; the folder too, unless something else lies in it."""
-    with contextlib.suppress(OSError):
-        for name in (AUDIT_NAME, REJECTS_NAME):
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
-
-
 def _refuse(error: InputError, found: Audit, *, folder: Path, strict: bool) -> InputError:
     """Keeps the audit of a failed run in `folder` and adds to `error` what was found, and where."""
-    findings = [item for item in found.findings if strict or _sets_aside(item)]
+    findings = [item for item in found.findings if strict or sets_aside(item)]
     problem = "\n".join([error.problem, *_format_first(findings, strict=strict)])
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_audit(found, folder)
+        _write_audit_files(found, folder, None)
     except OSError as cause:
         where = f"(The audit cannot be written to {folder}: {cause.strerror}.)"
     else:
-        where = f"The audit is {folder / AUDIT_NAME}."
+        where = f"The audit is {folder / AUDIT_NAME}; to look at: {folder / PAGE_NAME}."
     return InputError(problem, f"{error.remedy} {where}")
-
-
-def _sets_aside(finding: Finding) -> bool:
-    return finding.is_error or finding.code in SET_ASIDE_CODES
 
 
 def _require_most_usable(found: Audit, samples: Sequence[Sample]) -> None:

@@ -32,7 +32,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
                 buffer = io.BytesIO()
                 Image.new("L", (8, 8), 10 * label).save(buffer, "PNG")
                 example = Example(
-                    f"{label}.png", Path(), "png", 8, 8, True, "", str(label), (), None
+                    f"{label}.png", "png", False, 8, 8, True, 64, "", str(label), (), None
                 )
                 names = [str(n) for n in range(COUNT)]
                 writer.write(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from records.groups import keep_apart
 from records.manifest import Manifest
 from records.split import assign_splits
 from records.types import AnnotatedObject, BoundingBox, Example, Split
@@ -39,11 +40,12 @@ def draw_picture(folder: Path, label: str, index: int, *, kind: str = "L.png") -
     )
     return Example(
         source_id=path.relative_to(folder).as_posix(),
-        image_path=path,
         image_format=suffix,
+        is_converted=False,
         width=width,
         height=height,
         is_grey=mode != "RGB",
+        size_bytes=path.stat().st_size,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         label=label,
         objects=boxes if label == "nio" else (),
@@ -63,16 +65,17 @@ def splits(tmp_path: Path) -> dict[Split, tuple[Example, ...]]:
     folder = tmp_path / "pictures"
     examples = [draw_picture(folder, "io", index) for index in range(30)]
     examples += [draw_picture(folder, "nio", index) for index in range(10)]
-    return assign_splits(examples, seed=0).splits
+    return assign_splits(examples, keep_apart(examples), seed=0).splits
 
 
 @pytest.fixture
-def write() -> Callable[..., Manifest]:
+def write(tmp_path: Path) -> Callable[..., Manifest]:
     """`write_records` for the drawn pictures: `write(folder, splits=splits, seed=0, ...)`."""
     from records.shards import write_records
 
     return functools.partial(
         write_records,
+        source=tmp_path / "pictures",
         name="X-ray",
         layout="folders",
         classes=CLASSES,

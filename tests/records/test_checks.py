@@ -1,28 +1,44 @@
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.checks import Checked, check_annotation, choose_label, choose_vocabulary
+from records.checks import (
+    Checked,
+    check_annotation,
+    check_names,
+    choose_label,
+    choose_vocabulary,
+)
 from records.pictures import PictureFacts
 from records.types import AnnotatedObject, Annotation, BoundingBox, Sample
 
-SAMPLE = Sample("nio/a.jpg", Path("data/nio/a.jpg"), Path("data/annotations/a.xml"), "nio", None)
-FACTS = PictureFacts("jpeg", 40, 30, True, "0" * 64)
+SAMPLE = Sample("nio/a.jpg", "annotations/a.xml", "nio", None)
+FACTS = PictureFacts(
+    source_format="jpeg",
+    image_format="jpeg",
+    is_converted=False,
+    width=40,
+    height=30,
+    bit_depth=8,
+    is_grey=True,
+    size_bytes=900,
+    sha256="0" * 64,
+    orientation=1,
+    remarks=(),
+)
 
 
 def named(name: str, *bounds: float) -> AnnotatedObject:
     return AnnotatedObject(name, BoundingBox(*(bounds or (0, 0, 1, 1))))
 
 
-def check(
-    *objects: AnnotatedObject, vocabulary: frozenset[str] | None = None, width: int = 0
-) -> Checked:
-    annotation = Annotation("a.jpg", width, 0, 0, objects)
-    return check_annotation(SAMPLE, FACTS, annotation, vocabulary=vocabulary)
+def check(*objects: AnnotatedObject, width: int = 0) -> Checked:
+    return check_annotation(SAMPLE, FACTS, Annotation("a.jpg", width, 0, 0, objects))
 
 
 def test_a_good_annotation_is_left_as_it_is() -> None:
@@ -81,15 +97,34 @@ def test_a_size_that_was_given_must_be_right(width: int, expected: list[str]) ->
     assert [finding.code for finding in check(width=width).findings] == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        # EXIF 6: what lies in the file is turned a quarter clockwise to be upright.
+        ((30, 40), BoundingBox(40 - 20, 1, 40 - 2, 11)),
+        ((40, 30), BoundingBox(1, 2, 11, 20)),
+        ((0, 0), BoundingBox(1, 2, 11, 20)),
+    ],
+)
+def test_boxes_of_a_turned_picture_are_where_its_size_says_they_were_drawn(
+    size: tuple[int, int], expected: BoundingBox
+) -> None:
+    turned = dataclasses.replace(FACTS, orientation=6)
+    annotation = Annotation("a.jpg", *size, 1, (named("crack", 1, 2, 11, 20),))
+    found = check_annotation(SAMPLE, turned, annotation)
+    assert [item.box for item in found.objects] == [expected]
+    assert found.findings == ()
+
+
 def test_names_are_held_against_the_vocabulary() -> None:
-    objects = (named("nio"), named("io"), named("scratch"))
-    found = check(*objects, vocabulary=frozenset({"io", "nio"}))
-    assert [(finding.code, finding.is_error) for finding in found.findings] == [
+    names = ("nio", "io", "scratch")
+    found = check_names(SAMPLE, names, frozenset({"io", "nio"}))
+    assert [(finding.code, finding.is_error) for finding in found] == [
         ("object_of_other_class", False),
         ("unknown_class", True),
     ]
-    assert "object 3 (scratch) is of none of the classes io, nio" in found.findings[1].reason
-    assert check(*objects).findings == ()
+    assert "object 3 (scratch) is of none of the classes io, nio" in found[1].reason
+    assert check_names(SAMPLE, names, None) == ()
 
 
 @pytest.mark.parametrize(
@@ -105,13 +140,12 @@ def test_names_are_held_against_the_vocabulary() -> None:
 def test_half_of_the_names_make_the_folders_the_vocabulary(
     names: list[str], speaks_of_folders: bool
 ) -> None:
-    annotations = [Annotation("", 0, 0, 0, (named(name),)) for name in names]
     folders = frozenset({"a", "b"})
-    assert choose_vocabulary(folders, annotations) == (folders if speaks_of_folders else None)
+    assert choose_vocabulary(folders, Counter(names)) == (folders if speaks_of_folders else None)
 
 
 def test_without_folders_any_name_may_be() -> None:
-    assert choose_vocabulary(frozenset(), [Annotation("", 0, 0, 0, (named("a"),))]) is None
+    assert choose_vocabulary(frozenset(), Counter("a")) is None
 
 
 @pytest.mark.parametrize(

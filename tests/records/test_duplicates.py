@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +8,7 @@ from records.types import SPLITS, Example, Finding, Split
 
 
 def example(source_id: str, content: str, label: str, split: Split | None = None) -> Example:
-    return Example(source_id, Path(source_id), "png", 9, 9, True, content, label, (), split)
+    return Example(source_id, "png", False, 9, 9, True, 64, content, label, (), split)
 
 
 def summarise(findings: tuple[Finding, ...]) -> list[tuple[str, bool]]:

@@ -7,35 +7,11 @@ import pytest
 
 from records.errors import InputError
 from records.layouts import Discovery, find_samples
-
-
-def put(folder: Path, *names: str) -> Path:
-    """Creates files; layouts are found by names alone, so that they hold next to nothing."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("<annotation/>" if name.lower().endswith(".xml") else "")
-    return folder
-
-
-def show(discovery: Discovery, folder: Path) -> list[tuple[str, str | None, str | None]]:
-    """Source, label and annotation of each sample."""
-
-    def locate(path: Path | None) -> str | None:
-        return None if path is None else path.relative_to(folder).as_posix()
-
-    return [
-        (sample.source_id, sample.label, locate(sample.annotation_path))
-        for sample in discovery.samples
-    ]
+from tests.records.folders import put, show, summarise
 
 
 def splits(discovery: Discovery) -> dict[str, str | None]:
     return {sample.source_id: sample.published_split for sample in discovery.samples}
-
-
-def codes(discovery: Discovery) -> list[tuple[str, str, bool]]:
-    return [(finding.code, finding.path, finding.is_error) for finding in discovery.findings]
 
 
 def test_split_folders(tmp_path: Path) -> None:
@@ -43,12 +19,11 @@ def test_split_folders(tmp_path: Path) -> None:
     put(tmp_path, "validation/images/io/1.jpg", "validation/annotations/1.XML")
     found = find_samples(tmp_path)
     assert found.layout == "split"
-    assert show(found, tmp_path) == [
+    assert show(found) == [
         ("Train/images/io/1.bmp", "io", None),
         ("Train/images/nio/2.JPG", "nio", "Train/annotations/2.xml"),
         ("validation/images/io/1.jpg", "io", "validation/annotations/1.XML"),
     ]
-    assert found.samples[0].image_path == tmp_path / "Train/images/io/1.bmp"
     assert not found.findings
 
 
@@ -73,7 +48,7 @@ def test_split_folders_may_hold_the_classes_themselves(tmp_path: Path) -> None:
     )
     found = find_samples(tmp_path)
     assert found.layout == "split"
-    assert show(found, tmp_path)[1:] == [
+    assert show(found)[1:] == [
         ("train/defect/2.png", "defect", "train/annotations/2.xml"),
         ("train/ok/1.png", "ok", None),
     ]
@@ -81,14 +56,14 @@ def test_split_folders_may_hold_the_classes_themselves(tmp_path: Path) -> None:
 
 def test_images_with_and_without_annotations(tmp_path: Path) -> None:
     put(tmp_path, "images/io/a.jpg", "images/nio/b.png")
-    assert show(find_samples(tmp_path), tmp_path) == [
+    assert show(find_samples(tmp_path)) == [
         ("images/io/a.jpg", "io", None),
         ("images/nio/b.png", "nio", None),
     ]
     put(tmp_path, "annotations/b.xml")
     found = find_samples(tmp_path)
     assert found.layout == "images"
-    assert show(found, tmp_path)[1] == ("images/nio/b.png", "nio", "annotations/b.xml")
+    assert show(found)[1] == ("images/nio/b.png", "nio", "annotations/b.xml")
     assert {sample.published_split for sample in found.samples} == {None}
 
 
@@ -96,16 +71,16 @@ def test_plain_class_folders(tmp_path: Path) -> None:
     put(tmp_path, "nio/a.jpeg", "io/b.jpg", "nio/a.xml", "readme.txt", "notes/readme.txt")
     found = find_samples(tmp_path)
     assert found.layout == "folders"
-    assert show(found, tmp_path) == [("io/b.jpg", "io", None), ("nio/a.jpeg", "nio", "nio/a.xml")]
-    assert codes(found) == [("empty_class", "notes", False)]
+    assert show(found) == [("io/b.jpg", "io", None), ("nio/a.jpeg", "nio", "nio/a.xml")]
+    assert summarise(found.findings) == [("empty_class", "notes", False)]
 
 
 def test_flat_as_labelimg_writes_it(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "a.xml", "b.png", "c.xml", "classes.txt")
     found = find_samples(tmp_path)
     assert found.layout == "flat"
-    assert show(found, tmp_path) == [("a.jpg", None, "a.xml"), ("b.png", None, None)]
-    assert codes(found) == [("orphan_annotation", "c.xml", False)]
+    assert show(found) == [("a.jpg", None, "a.xml"), ("b.png", None, None)]
+    assert summarise(found.findings) == [("orphan_annotation", "c.xml", False)]
 
 
 def test_voc_devkit_and_its_lists(tmp_path: Path) -> None:
@@ -127,7 +102,7 @@ def test_voc_devkit_and_its_lists(tmp_path: Path) -> None:
     (lists / "test.txt").write_text("002\n004\nabsent\n")
     found = find_samples(root)
     assert list(splits(found).values()) == ["train", "train", "test", "train", "test", None]
-    assert codes(found) == [
+    assert summarise(found.findings) == [
         ("listed_twice", "ImageSets/Main", False),
         ("listed_missing", "ImageSets/Main/test.txt", False),
     ]
@@ -139,7 +114,7 @@ def test_several_years_and_plain_image_folders_are_voc(tmp_path: Path) -> None:
     assert len(find_samples(tmp_path / "a").samples) == 2
     put(tmp_path / "b", "images/1.png", "annotations/1.xml")
     found = find_samples(tmp_path / "b")
-    assert (found.layout, show(found, tmp_path / "b")) == (
+    assert (found.layout, show(found)) == (
         "voc",
         [("images/1.png", None, "annotations/1.xml")],
     )
@@ -149,7 +124,7 @@ def test_pictures_too_high_or_too_deep_are_reported(tmp_path: Path) -> None:
     put(tmp_path, "images/a.jpg", "images/io/b.jpg", "images/nio/run 1/x/c.jpg", "images/x/d.txt")
     found = find_samples(tmp_path)
     assert [sample.source_id for sample in found.samples] == ["images/io/b.jpg"]
-    assert codes(found) == [
+    assert summarise(found.findings) == [
         ("unlabelled_picture", "images/a.jpg", True),
         ("nested_pictures", "images/nio/run 1", True),
         ("empty_class", "images/x", False),
@@ -213,10 +188,11 @@ def test_published_data_sets(real_data: Path) -> None:
     assert neu.layout == "split"
     assert Counter(sample.published_split for sample in neu.samples) == {"train": 1440, "test": 360}
     assert set(Counter(sample.label for sample in neu.samples).values()) == {300}
-    assert all(sample.annotation_path is not None for sample in neu.samples)
+    assert all(sample.annotation is not None for sample in neu.samples)
     tiles = find_samples(real_data / "magnetic-tile")
     assert tiles.layout == "images"
-    assert Counter(
-        (sample.label, sample.annotation_path is not None) for sample in tiles.samples
-    ) == {("io", False): 952, ("nio", True): 392}
+    assert Counter((sample.label, sample.annotation is not None) for sample in tiles.samples) == {
+        ("io", False): 952,
+        ("nio", True): 392,
+    }
     assert not neu.findings + tiles.findings

@@ -8,20 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records.layouts import Discovery, find_samples
-
-
-def put(folder: Path, *names: str) -> Path:
-    """Creates files; layouts are found by names alone, so that they hold next to nothing."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("<annotation/>" if name.lower().endswith(".xml") else "")
-    return folder
-
-
-def codes(discovery: Discovery) -> list[tuple[str, str, bool]]:
-    return [(finding.code, finding.path, finding.is_error) for finding in discovery.findings]
+from records.layouts import find_samples
+from tests.records.folders import put, summarise
 
 
 def test_names_of_all_kinds(tmp_path: Path) -> None:
@@ -30,7 +18,7 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
     put(tmp_path, "images/nio/.hidden.jpg", "images/.cache/x.jpg", "images/__MACOSX/nio/1.jpg")
     put(tmp_path, "images/nio/Thumbs.db", "annotations/._名.xml")
     found = find_samples(tmp_path)
-    stems = [sample.annotation_path and sample.annotation_path.stem for sample in found.samples]
+    stems = [sample.annotation and Path(sample.annotation).stem for sample in found.samples]
     assert list(zip([sample.source_id for sample in found.samples], stems, strict=True)) == [
         ("images/i.o. ü/Bild 1 (2).v2.JPG", "Bild 1 (2).v2"),
         ("images/nio/-=1.PnG", None),
@@ -45,7 +33,7 @@ def test_a_name_that_is_no_utf8_is_reported(tmp_path: Path) -> None:
         (tmp_path / os.fsdecode(b"io/\xff.jpg")).touch()
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    assert codes(find_samples(tmp_path)) == [("bad_name", "io/\\udcff.jpg", True)]
+    assert summarise(find_samples(tmp_path).findings) == [("bad_name", "io/\\udcff.jpg", True)]
 
 
 def test_names_with_control_characters_are_set_aside(tmp_path: Path) -> None:
@@ -53,7 +41,7 @@ def test_names_with_control_characters_are_set_aside(tmp_path: Path) -> None:
     put(tmp_path, "n\rio/2.jpg", "io/\x85.xml")
     found = find_samples(tmp_path)
     assert [sample.source_id for sample in found.samples] == ["io/1.jpg", "nio/1.jpg"]
-    assert codes(found) == [
+    assert summarise(found.findings) == [
         ("bad_name", path, True)
         for path in ("io/\\x85.xml", "io/a\\nb.jpg", "n\\rio", "nio/\\x07\\u2028.png")
     ]
@@ -76,7 +64,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
             "io/inside.jpg",
             "nio/2.jpg",
         ]
-        assert codes(found) == [
+        assert summarise(found.findings) == [
             ("bad_link", path, True)
             for path in ("io/broken.jpg", "io/link.jpg", "io/loop.jpg", "linked class")
         ]

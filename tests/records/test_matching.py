@@ -4,47 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from records.layouts import Discovery, find_samples
-
-
-def put(folder: Path, *names: str) -> Path:
-    """Creates files; layouts are found by names alone, so that they hold next to nothing."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("<annotation/>" if name.lower().endswith(".xml") else "")
-    return folder
-
-
-def show(discovery: Discovery, folder: Path) -> list[tuple[str, str | None, str | None]]:
-    """Source, label and annotation of each sample."""
-
-    def locate(path: Path | None) -> str | None:
-        return None if path is None else path.relative_to(folder).as_posix()
-
-    return [
-        (sample.source_id, sample.label, locate(sample.annotation_path))
-        for sample in discovery.samples
-    ]
-
-
-def codes(discovery: Discovery) -> list[tuple[str, str, bool]]:
-    return [(finding.code, finding.path, finding.is_error) for finding in discovery.findings]
+from records.layouts import find_samples
+from tests.records.folders import put, show, summarise
 
 
 def test_differently_encoded_names_that_look_the_same_match(tmp_path: Path) -> None:
     put(tmp_path, "images/Lo\u0308t/u\u0308.jpg", "images/io/1.jpg", "annotations/\u00fc.xml")
     samples = {sample.label: sample for sample in find_samples(tmp_path).samples}
-    annotation = samples["L\u00f6t"].annotation_path
-    assert annotation is not None
-    assert annotation.name == "\u00fc.xml"
+    annotation = samples["L\u00f6t"].annotation
+    assert annotation == "annotations/\u00fc.xml"
 
 
 def test_annotations_without_pictures_are_reported(tmp_path: Path) -> None:
     put(tmp_path, "images/io/1.jpg", "images/nio/2.jpg", "annotations/2.xml", "annotations/3.xml")
     put(tmp_path, "images/nio/2.xml")
     found = find_samples(tmp_path)
-    assert show(found, tmp_path)[1][2] == "images/nio/2.xml"
+    assert show(found)[1][2] == "images/nio/2.xml"
     assert [(finding.path, finding.reason) for finding in found.findings] == [
         ("annotations/2.xml", "another annotation is nearer to the picture of this name"),
         ("annotations/3.xml", "there is no picture of this name"),
@@ -69,16 +44,16 @@ def test_of_several_namesakes_the_annotation_names_its_own(
     (tmp_path / "annotations/1.xml").write_text(f"<annotation>{origin}</annotation>")
     found = find_samples(tmp_path)
     assert len(found.samples) == 3
-    assert [source for source, _, annotation in show(found, tmp_path) if annotation] == (
+    assert [source for source, _, annotation in show(found) if annotation] == (
         [owner] if owner else []
     )
     expected = [] if owner else [("duplicate_name", "annotations/1.xml", False)]
-    assert codes(found) == expected
+    assert summarise(found.findings) == expected
 
 
 def test_annotations_in_class_folders_belong_to_their_class(tmp_path: Path) -> None:
     put(tmp_path, "images/io/1.jpg", "images/nio/1.jpg", "annotations/nio/1.xml")
-    assert show(find_samples(tmp_path), tmp_path) == [
+    assert show(find_samples(tmp_path)) == [
         ("images/io/1.jpg", "io", None),
         ("images/nio/1.jpg", "nio", "annotations/nio/1.xml"),
     ]
@@ -88,4 +63,7 @@ def test_namesakes_without_a_class_folder_are_set_aside(tmp_path: Path) -> None:
     put(tmp_path, "1.jpg", "1.png", "1.xml", "2.jpg", "2.xml")
     found = find_samples(tmp_path)
     assert [sample.source_id for sample in found.samples] == ["2.jpg"]
-    assert codes(found) == [("duplicate_name", "1.jpg", True), ("duplicate_name", "1.png", True)]
+    assert summarise(found.findings) == [
+        ("duplicate_name", "1.jpg", True),
+        ("duplicate_name", "1.png", True),
+    ]

@@ -70,10 +70,10 @@ def test_the_folder_reads_as_a_published_data_set(drawn: Path) -> None:
 def test_every_picture_has_an_annotation_with_its_defects(drawn: Path) -> None:
     names = []
     for sample in find_samples(drawn).samples:
-        assert sample.annotation_path is not None
-        annotation = read_annotation(sample.annotation_path)
-        assert annotation.filename == sample.image_path.name
-        with Image.open(sample.image_path) as picture:
+        assert sample.annotation is not None
+        annotation = read_annotation(drawn / sample.annotation)
+        assert annotation.filename == sample.source_id.rpartition("/")[2]
+        with Image.open(drawn / sample.source_id) as picture:
             assert picture.mode == "L"
             assert picture.size == (annotation.width, annotation.height) == (WIDTH_PX, HEIGHT_PX)
         assert bool(annotation.objects) == (sample.label == "nio")

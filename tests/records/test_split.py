@@ -3,21 +3,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records.errors import InputError
+from records.groups import keep_apart
 from records.split import (
     TEST_FRACTION,
     VALIDATION_FRACTION,
     SplitResult,
-    assign_splits,
     order_by_content,
+    require_every_class,
 )
+from records.split import assign_splits as assign_groups
 from records.types import SPLITS, Example, Split
+
+
+def assign_splits(examples: list[Example], *, seed: int) -> SplitResult:
+    result = assign_groups(examples, keep_apart(examples), seed=seed)
+    require_every_class(examples, result)
+    return result
 
 
 def make_example(
@@ -25,11 +32,12 @@ def make_example(
 ) -> Example:
     return Example(
         source_id=source_id or f"{label}/{content}.png",
-        image_path=Path("unread.png"),
         image_format="png",
+        is_converted=False,
         width=8,
         height=8,
         is_grey=True,
+        size_bytes=64,
         sha256=hashlib.sha256(content.encode()).hexdigest(),
         label=label,
         objects=(),
@@ -77,8 +85,8 @@ def test_neither_order_nor_names_have_a_say(
 ) -> None:
     examples = [item for label, size in sizes.items() for item in make_class(label, size)]
     renamed = [
-        dataclasses.replace(item, source_id=f"{shuffler.random()}.png", image_path=Path("other"))
-        for item in examples
+        dataclasses.replace(item, source_id=f"{shuffler.random()} {index}.png")
+        for index, item in enumerate(examples)
     ]
     shuffler.shuffle(renamed)
     assert membership(assign_splits(examples, seed=seed)) == membership(

@@ -26,7 +26,7 @@ from pipeline.stages.explain import (
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import file_digest
-from records.pictures import probe
+from records.pictures import probe_bytes
 from records.shards import write_records
 from records.types import AnnotatedObject, BoundingBox, Example, Split
 
@@ -38,14 +38,15 @@ def draw_example(folder: Path, number: int, split: Split) -> Example:
     path = folder / f"{split} {number}.png"
     values = np.random.default_rng([number, len(split)]).integers(0, 256, (30, 60), np.uint8)
     Image.fromarray(values).save(path)
-    facts = probe(path)
+    facts = probe_bytes(path.read_bytes())
     return Example(
         source_id=path.name,
-        image_path=path,
         image_format=facts.image_format,
+        is_converted=False,
         width=facts.width,
         height=facts.height,
         is_grey=facts.is_grey,
+        size_bytes=facts.size_bytes,
         sha256=facts.sha256,
         label=CLASSES[number % 2],
         objects=(AnnotatedObject("void", BoundingBox(5, 6, 25, 16)),),
@@ -63,6 +64,7 @@ def evaluated(tmp_path: Path) -> RunDir:
     }
     manifest = write_records(
         run_dir.records,
+        source=tmp_path,
         name="noise",
         layout="flat",
         classes=CLASSES,

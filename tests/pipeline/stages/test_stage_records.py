@@ -23,7 +23,7 @@ def draw_folder(folder: Path, counts: dict[str, int]) -> Path:
         (folder / label).mkdir(parents=True)
         for index in range(count):
             noise = rng.integers(0, 256, (8, 8), dtype=np.uint8)
-            Image.fromarray(noise).save(folder / label / f"{index:03d}.png")
+            Image.fromarray(noise).save(folder / label / f"{label[0]}{index:03d}.png")
     return folder
 
 
@@ -46,7 +46,7 @@ def run_in(tmp_path: Path, *, strict: bool = False) -> Path:
 def test_records_are_written_and_summed_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draw_folder(tmp_path / "pictures", {"io": 100, "nio": 10})
+    draw_folder(tmp_path / "pictures", {"io": 100, "nio": 20})
     records = run_in(tmp_path)
     manifest = read_manifest(records)
     verify_shards(manifest)
@@ -56,59 +56,62 @@ def test_records_are_written_and_summed_up(
         ("io", "nio"),
     )
     assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'pictures'} is laid out as folders: <class>/*. 120 pictures, 0 with an "
+        "annotation. Looked for as well: split, voc, images, flat.",
         "Layout folders. Pictures:",
         "       train  validation  test  all",
         "  io      64          16    20  100",
-        "  nio      6           2     2   10",
-        "  all     70          18    22  110",
+        "  nio     13           3     4   20",
+        "  all     77          19    24  120",
+        f"The audit is {records / 'audit.json'}; to look at: {records / 'audit.html'}.",
         f"Records are in {records}.",
     ]
-    assert (records / "audit.json").is_file()
-    assert (records / "rejects.csv").is_file()
+    for name in ("audit.json", "audit.html", "rejects.csv"):
+        assert (records / name).is_file()
 
 
 def test_a_broken_picture_is_set_aside_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
-    (folder / "io" / "000.png").write_bytes(b"")
+    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
+    (folder / "io" / "i000.png").write_bytes(b"")
     records = run_in(tmp_path)
     printed = capsys.readouterr().out
     assert read_manifest(records).counts["train"]["io"] == 19 - 3 - 4
     assert "Set aside:\n" in printed
-    assert f"Each of them is in {records / 'audit.json'}." in printed
+    assert f"Each of them is in {records / 'audit.json'}; to look at" in printed
     with (records / "rejects.csv").open(newline="") as file:
         [reject] = csv.DictReader(file)
-    assert reject["path"] == "io/000.png"
+    assert reject["path"] == "io/i000.png"
 
 
 def test_strict_ends_the_run_for_one_broken_picture_and_leaves_the_audit(tmp_path: Path) -> None:
-    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
-    (folder / "io" / "000.png").write_bytes(b"")
+    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
+    (folder / "io" / "i000.png").write_bytes(b"")
     with pytest.raises(InputError) as caught:
         run_in(tmp_path, strict=True)
-    assert "io/000.png" in caught.value.problem
-    assert str(tmp_path / "run" / "records-failed" / "audit.json") in caught.value.remedy
-    audit = json.loads((tmp_path / "run" / "records-failed" / "audit.json").read_text())
-    assert audit["findings_per_code"] == {"empty_file": 1}
+    assert "io/i000.png" in caught.value.problem
+    assert str(tmp_path / "run" / "audit" / "audit.json") in caught.value.remedy
+    audit = json.loads((tmp_path / "run" / "audit" / "audit.json").read_text())
+    assert audit["findings_per_code"] == {"class_too_small": 1, "empty_file": 1}
     assert not (tmp_path / "run" / "records").exists()
 
 
 def test_strict_ends_the_run_for_a_remark(tmp_path: Path) -> None:
-    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
+    folder = draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
     (folder / "void").mkdir()
     with pytest.raises(InputError, match=r"Found fault with: 1 \(empty_class 1\)\n  void: "):
         run_in(tmp_path, strict=True)
 
 
 def test_strict_lets_a_faultless_folder_pass(tmp_path: Path) -> None:
-    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
-    assert read_manifest(run_in(tmp_path, strict=True)).count("train") == 13 + 6
+    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
+    assert read_manifest(run_in(tmp_path, strict=True)).count("train") == 13 + 13
 
 
 def test_more_than_half_set_aside_ends_the_run(tmp_path: Path) -> None:
     folder = draw_folder(tmp_path / "pictures", {"io": 10, "nio": 10})
-    broken = sorted(folder.glob("*/00[2-7].png"))
+    broken = sorted(folder.glob("*/?00[2-7].png"))
     for path in broken[:10]:
         path.write_bytes(b"no picture")
     records = run_in(tmp_path)
@@ -130,7 +133,7 @@ def break_pictures(folder: Path, fault: str) -> None:
         (folder / "test").mkdir()
         for label in ("io", "nio"):
             (folder / label).rename(folder / "test" / label)
-        (folder / "test" / "io" / "000.png").write_bytes(b"")
+        (folder / "test" / "io" / "i000.png").write_bytes(b"")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,7 @@ def test_a_failed_run_leaves_earlier_records_and_says_where_its_audit_is(
     tmp_path: Path, fault: str, problem: str, set_aside: int
 ) -> None:
     folder = draw_folder(tmp_path / "pictures", {"io": 29, "nio": 11})
-    records, failed = run_in(tmp_path), tmp_path / "run" / "records-failed"
+    records, failed = run_in(tmp_path), tmp_path / "run" / "audit"
     before = read_all(records)
     kept = shutil.copytree(folder, tmp_path / "kept")
     break_pictures(folder, fault)
@@ -156,7 +159,7 @@ def test_a_failed_run_leaves_earlier_records_and_says_where_its_audit_is(
     assert f"Set aside: {set_aside} (empty_file {set_aside})\n" in caught.value.problem
     assert ".png: the file holds no bytes" in caught.value.problem
     assert str(failed / "audit.json") in caught.value.remedy
-    assert sorted(read_all(failed)) == ["audit.json", "rejects.csv"]
+    assert sorted(read_all(failed)) == ["audit.html", "audit.json", "rejects.csv"]
     assert read_all(records) == before
     shutil.rmtree(folder)
     shutil.move(kept, folder)
@@ -167,10 +170,10 @@ def test_a_failed_run_leaves_earlier_records_and_says_where_its_audit_is(
 def test_a_failed_run_that_cannot_keep_its_audit_still_says_what_is_wrong(tmp_path: Path) -> None:
     draw_folder(tmp_path / "pictures", {"io": 4})
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "records-failed").write_text("no folder")
+    (tmp_path / "run" / "audit").write_text("no folder")
     with pytest.raises(InputError, match="of one class, io") as caught:
         run_in(tmp_path)
-    assert "records-failed: File exists" in caught.value.remedy
+    assert "run/audit: File exists" in caught.value.remedy
 
 
 def test_copies_are_set_aside_but_are_no_sign_of_a_misread_folder(
@@ -191,8 +194,8 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_in_the_place_of_the_records_is_named(tmp_path: Path) -> None:
-    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 10})
+    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "records").write_text("no folder")
-    with pytest.raises(InputError, match="run/records: File exists"):
+    with pytest.raises(InputError, match="run/records cannot be written: File exists"):
         run_in(tmp_path)

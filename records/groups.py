@@ -1,0 +1,144 @@
+"""Pictures that must not stand on two sides of a split: near-duplicates, and what a user names."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+from records import faults
+from records.errors import InputError
+from records.near_duplicates import NearPair, find_near_duplicates
+from records.pictures import probe_pixels, read_file
+from records.types import Example, Finding
+
+_Edge = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which pictures belong together; a picture alone is a group of its own.
+
+    Attributes:
+        group_of: The number of the group of each `source_id`.
+        alike_of: The same by likeness alone, without what `--group_regex` joins.
+    """
+
+    group_of: dict[str, int]
+    alike_of: dict[str, int]
+
+    def gather(self, examples: Iterable[Example]) -> list[list[Example]]:
+        """The examples, group by group; the groups in the order of their first example."""
+        gathered: dict[int, list[Example]] = {}
+        for example in examples:
+            gathered.setdefault(self.group_of[example.source_id], []).append(example)
+        return list(gathered.values())
+
+    def count_shared(self) -> dict[str, int]:
+        """How many groups have more than one picture, and how many pictures are in those."""
+        sizes = [size for size in Counter(self.group_of.values()).values() if size > 1]
+        return {"groups": len(sizes), "pictures": sum(sizes)}
+
+
+def keep_apart(examples: Iterable[Example]) -> Groups:
+    """Groups of one picture each."""
+    alone = {example.source_id: number for number, example in enumerate(examples)}
+    return Groups(alone, alone)
+
+
+def form_groups(
+    examples: Sequence[Example],
+    fingerprints: npt.NDArray[np.float16] | None,
+    *,
+    source: Path,
+    group_regex: str = "",
+) -> tuple[Groups, list[Finding]]:
+    """Puts pictures that show the same into groups.
+
+    Args:
+        examples: The usable pictures.
+        fingerprints: Of each, as `records.fingerprints` makes them; None: near-duplicates are not
+            looked for.
+        source: The data folder.
+        group_regex: A regular expression that is searched for in each `source_id`. Pictures with
+            the same captured groups (without any: the same match) belong together; those in which
+            it is not found stay by themselves.
+
+    Returns:
+        The groups, and for each group of `n` near-duplicates the `n - 1` findings that join them,
+        the most similar first.
+
+    Raises:
+        InputError: `group_regex` is found in no picture's path.
+        re.error: It is no regular expression.
+    """
+    named = _join_by_name(examples, group_regex) if group_regex else []
+    pairs: list[NearPair] = []
+    if fingerprints is not None:
+        pairs = find_near_duplicates(fingerprints, functools.partial(_load, source, examples))
+    alike = [(pair.first, pair.second) for pair in pairs]
+    paths = [example.source_id for example in examples]
+    groups = Groups(
+        group_of=dict(zip(paths, _number(len(paths), [*alike, *named]), strict=True)),
+        alike_of=dict(zip(paths, _number(len(paths), alike), strict=True)),
+    )
+    return groups, [_report(examples, pair) for pair in _find_joining(len(paths), pairs)]
+
+
+def _load(source: Path, examples: Sequence[Example], index: int) -> npt.NDArray[np.uint8]:
+    return probe_pixels(read_file(source / examples[index].source_id))[1]
+
+
+def _join_by_name(examples: Sequence[Example], group_regex: str) -> list[_Edge]:
+    """Joins each picture to the first one of the same key."""
+    pattern = re.compile(group_regex)
+    first: dict[tuple[str | None, ...], int] = {}
+    edges = []
+    for index, example in enumerate(examples):
+        if found := pattern.search(example.source_id):
+            edges.append((first.setdefault(found.groups() or (found[0],), index), index))
+    if examples and not edges:
+        raise InputError(
+            f"--group_regex={group_regex} is found in the path of no picture, such as "
+            f"{examples[0].source_id}.",
+            "Correct it, or leave it out.",
+        )
+    return edges
+
+
+def _number(count: int, edges: Sequence[_Edge]) -> list[int]:
+    """The number of the connected component of each of `count` pictures."""
+    return connected_components(_build_graph(count, edges, np.ones(len(edges))))[1].tolist()
+
+
+def _find_joining(count: int, pairs: Sequence[NearPair]) -> Iterator[NearPair]:
+    """The pairs of a spanning tree of each group that joins the most similar."""
+    edges = [(pair.first, pair.second) for pair in pairs]
+    # A weight of 0 would be no edge.
+    weights = 2.0 - np.array([pair.similarity for pair in pairs])
+    tree = minimum_spanning_tree(_build_graph(count, edges, weights)).tocoo()
+    joining = set(zip(tree.row.tolist(), tree.col.tolist(), strict=True))
+    return (pair for pair in pairs if (pair.first, pair.second) in joining)
+
+
+def _build_graph(count: int, edges: Sequence[_Edge], weights: npt.NDArray[np.float64]) -> coo_array:
+    rows, columns = np.array(edges, np.int32).reshape(-1, 2).T
+    return coo_array((weights, (rows, columns)), shape=(count, count)).tocsr()
+
+
+def _report(examples: Sequence[Example], pair: NearPair) -> Finding:
+    first, second = sorted((examples[pair.first].source_id, examples[pair.second].source_id))
+    how = f", {pair.how}" * bool(pair.how)
+    reason = f"it shows the same as {first}{how} (similarity {pair.similarity:.2f})"
+    labels = {examples[pair.first].label, examples[pair.second].label}
+    if len(labels) > 1:
+        reason += f"; their classes differ: {' and '.join(sorted(labels))}"
+    return faults.NEAR_DUPLICATE.found(second, reason, other=first)
