@@ -152,6 +152,7 @@ def audit(
         kept,
         gathered.choose_fingerprints(kept) if look.describe else None,
         source=discovery.source,
+        workers=workers,
         group_regex=group_regex,
     )
     findings = [

@@ -19,6 +19,7 @@ from records.errors import InputError
 from records.near_duplicates import NearPair, find_near_duplicates
 from records.pictures import probe_pixels, read_file
 from records.types import Example, Finding
+from records.workers import Workers
 
 _Edge = tuple[int, int]
 
@@ -59,6 +60,7 @@ def form_groups(
     fingerprints: npt.NDArray[np.float16] | None,
     *,
     source: Path,
+    workers: Workers | None = None,
     group_regex: str = "",
 ) -> tuple[Groups, list[Finding]]:
     """Puts pictures that show the same into groups.
@@ -68,6 +70,7 @@ def form_groups(
         fingerprints: Of each, as `records.fingerprints` makes them; None: near-duplicates are not
             looked for.
         source: The data folder.
+        workers: Who compares pictures.
         group_regex: A regular expression that is searched for in each `source_id`. Pictures with
             the same captured groups (without any: the same match) belong together; those in which
             it is not found stay by themselves.
@@ -83,7 +86,12 @@ def form_groups(
     named = _join_by_name(examples, group_regex) if group_regex else []
     pairs: list[NearPair] = []
     if fingerprints is not None:
-        pairs = find_near_duplicates(fingerprints, functools.partial(_load, source, examples))
+        pairs = find_near_duplicates(
+            fingerprints,
+            [example.source_id for example in examples],
+            functools.partial(_load, source),
+            workers,
+        )
     alike = [(pair.first, pair.second) for pair in pairs]
     paths = [example.source_id for example in examples]
     groups = Groups(
@@ -93,8 +101,8 @@ def form_groups(
     return groups, [_report(examples, pair) for pair in _find_joining(len(paths), pairs)]
 
 
-def _load(source: Path, examples: Sequence[Example], index: int) -> npt.NDArray[np.uint8]:
-    return probe_pixels(read_file(source / examples[index].source_id))[1]
+def _load(source: Path, source_id: str) -> npt.NDArray[np.uint8]:
+    return probe_pixels(read_file(source / source_id))[1]
 
 
 def _join_by_name(examples: Sequence[Example], group_regex: str) -> list[_Edge]:

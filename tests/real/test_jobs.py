@@ -76,7 +76,7 @@ def test_magnetic_tiles(long_real_data: Path, tmp_path: Path) -> None:
     binary = metrics["binary"]
     print("escapes", binary["escapes"], "false calls", binary["false_calls"])
     assert binary["positive_class"] == "nio"
-    assert binary["escapes"]["of"] == 78
-    assert binary["false_calls"]["of"] == 190
-    # Far above chance; what it is exactly stands in BUILD_NOTES.md.
-    assert binary["roc"]["area"] >= 0.75
+    assert binary["escapes"]["of"] == 79
+    assert binary["false_calls"]["of"] == 192
+    # No photograph of a tile that was trained on is tested on: 0.75 was seen, chance is 0.5.
+    assert binary["roc"]["area"] >= 0.65

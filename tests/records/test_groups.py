@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from records import near_duplicates
 from records.errors import InputError
 from records.fingerprints import fingerprint
 from records.groups import Groups, form_groups, keep_apart
 from records.types import Example, Finding
+from records.workers import Workers
 
 
 def draw(folder: Path, name: str, seed: int, *, shift: int = 0, flip: bool = False) -> Example:
@@ -26,7 +29,7 @@ def draw(folder: Path, name: str, seed: int, *, shift: int = 0, flip: bool = Fal
     )
 
 
-def form(folder: Path, examples: list[Example], **flags: str) -> tuple[Groups, list[Finding]]:
+def form(folder: Path, examples: list[Example], **flags: Any) -> tuple[Groups, list[Finding]]:
     prints = np.stack([fingerprint(np.array(Image.open(folder / e.source_id))) for e in examples])
     return form_groups(examples, prints, source=folder, **flags)
 
@@ -58,6 +61,16 @@ def test_near_duplicates_are_one_group_and_each_is_reported_once(
     assert {name for pair in joined for name in pair} == {"io/a.png", "io/c.png", "nio/d.png"}
     assert all(item.other < item.path for item in findings)
     assert any("their classes differ: io and nio" in item.reason for item in findings)
+
+
+def test_the_number_of_processes_does_not_matter(
+    tmp_path: Path, pictures: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = form(tmp_path, pictures)
+    monkeypatch.setattr(near_duplicates, "_HITS_A_TASK", 1)
+    assert form(tmp_path, pictures) == alone
+    with Workers(2) as workers:
+        assert form(tmp_path, pictures, workers=workers) == alone
 
 
 def test_a_regular_expression_names_further_groups(tmp_path: Path, pictures: list[Example]) -> None:
