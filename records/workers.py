@@ -73,7 +73,7 @@ class Workers:
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["__main__", "records.opening", "records.shards"])
+            context.set_forkserver_preload(["__main__", "records.opening", "records.shard_writing"])
             self._pool = ProcessPoolExecutor(
                 self.count, mp_context=context, initializer=_end_with_parent
             )
