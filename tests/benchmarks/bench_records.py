@@ -11,10 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,10 +30,8 @@ from records.manifest import read_manifest
 from records.types import SPLITS
 from tests.benchmarks.strips import copy_made_different
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ROUNDS = 5
 COPIES = 8
-MANY = int(os.environ.get("NIOSCOPE_MANY", "100000"))
 SPLIT_FOLDERS = ("train", "validation")
 
 
@@ -219,40 +214,14 @@ def test_records_against_the_plain_loop(pictures: Path, tmp_path: Path, decode: 
     report(f"\n{count} pictures, {title}, against the plain loop", count, ours, theirs)
 
 
-def test_records_with_near_duplicates_against_tensorflow_datasets(
-    pictures: Path, tmp_path: Path
-) -> None:
+def test_records_against_tensorflow_datasets(pictures: Path, tmp_path: Path) -> None:
     count = sum(1 for _ in pictures.rglob("*.jpg"))
     Strips.pictures = pictures
     builders = [Strips(data_dir=str(tmp_path / f"tfds{index}")) for index in range(2)]
     ours, theirs = [], []
     for index, builder in enumerate(builders):
-        ours.append(measure(functools.partial(run_ours, pictures, tmp_path / str(index))))
+        own = functools.partial(run_ours, pictures, tmp_path / str(index))
+        ours.append(measure(functools.partial(own, near_duplicates=False)))
         theirs.append(measure(builder.download_and_prepare))
     assert builders[0].info.splits["train"].num_examples == 1440 * COPIES
-    report(f"\n{count} pictures, all checks, against TFDS", count, ours, theirs)
-
-
-@pytest.mark.parametrize("count", [1_800, MANY])
-def test_peak_memory(real_data: Path, tmp_path: Path, count: int) -> None:
-    copies = -(-count // 1800)
-    most = count
-    made = copy_made_different(real_data / "neu-det", tmp_path / "p", copies=copies, most=most)
-    code = (
-        "import resource, sys; sys.argv = ['main.py', *sys.argv[1:]]; import main\n"
-        "from pipeline.config import Settings; from pathlib import Path\n"
-        f"main.run_stage(Settings(stage='records', data_dir=Path({str(tmp_path / 'p')!r}), "
-        f"work_dir=Path({str(tmp_path / 'run')!r})))\n"
-        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    seconds = time.perf_counter() - started
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    peak = int(done.stdout.rpartition("PEAK ")[2])
-    print(
-        f"\n{made} pictures: {seconds:.0f} s, peak {peak / 1024:.0f} MB in the first process, "
-        f"at most {worker / 1024:.0f} MB in any"
-    )
+    report(f"\n{count} pictures, every picture decoded, against TFDS", count, ours, theirs)
