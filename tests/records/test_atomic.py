@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from records.atomic import replacing, write_json, write_text
+from records.atomic import building, replacing, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -41,3 +41,48 @@ def test_json_is_strict_and_sorted(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="JSON"):
             write_json(path, {"a": value})
     assert json.loads(path.read_text()) == {"a": 0.1, "b": [1, None]}
+
+
+def fill(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file").write_text(text)
+    return folder
+
+
+def test_a_folder_that_was_built_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "records", "old")
+    (folder / "left").touch()
+    with building(folder) as draft:
+        fill(draft, "new")
+        assert (folder / "file").read_text() == "old"
+    assert (folder / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+    assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_what_was_built_before_a_failure_is_there_to_go_on_from(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "records", "old")
+    with pytest.raises(ZeroDivisionError), building(folder) as draft:
+        fill(draft, "half")
+        1 / 0  # noqa: B018
+    assert (folder / "file").read_text() == "old"
+    with building(folder) as draft:
+        assert (draft / "file").read_text() == "half"
+    assert (folder / "file").read_text() == "half"
+
+
+def test_a_kill_between_the_two_renames_loses_neither_folder(tmp_path: Path) -> None:
+    fill(tmp_path / "records-old", "old")
+    fill(tmp_path / "records-draft", "new")
+    with building(tmp_path / "records") as draft:
+        assert (tmp_path / "records/file").read_text() == "old"
+        assert (draft / "file").read_text() == "new"
+    assert (tmp_path / "records/file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "records").write_text("mine")
+    with pytest.raises(FileExistsError, match="records"), building(tmp_path / "records"):
+        pytest.fail("nothing is to be built")
+    assert (tmp_path / "records").read_text() == "mine"
