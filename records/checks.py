@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from records import faults
 from records.faults import Fault
+from records.orientation import swaps_sides
 from records.pictures import PictureFacts, turn_box
 from records.types import AnnotatedObject, Annotation, BoundingBox, Finding, Sample
 
@@ -18,10 +19,6 @@ round outwards, are one pixel off; what is further out was drawn on another pict
 size of it."""
 NOTHING_FOUND = "io"
 """The class of a picture whose annotation has no objects: inspected, and in order."""
-
-
-_ACROSS = frozenset({5, 6, 7, 8})
-"""EXIF orientations that swap width and height (EXIF 2.32, tag 274)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +68,9 @@ def check_annotation(sample: Sample, facts: PictureFacts, annotation: Annotation
             f"<size> says {annotation.width} x {annotation.height}, "
             f"the picture has {facts.width} x {facts.height} pixels"
         )
+    if facts.orientation != 1 and annotation.objects and size == _raw_size(facts) and not lies:
+        reason = "<size> does not tell whether the boxes were drawn on the picture turned upright"
+        problems[faults.TURNED_BOXES].append(f"{reason}; they are taken so")
     objects = []
     for number, item in enumerate(annotation.objects, start=1):
         where = f"object {number} ({item.name})"
@@ -117,7 +117,7 @@ def choose_label(objects: Iterable[AnnotatedObject]) -> str:
 
 def _raw_size(facts: PictureFacts) -> tuple[int, int]:
     """Width and height in pixels before the picture was turned upright."""
-    is_across = facts.orientation in _ACROSS
+    is_across = swaps_sides(facts.orientation)
     return (facts.height, facts.width) if is_across else (facts.width, facts.height)
 
 

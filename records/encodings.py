@@ -17,6 +17,8 @@ EXTENSIONS: dict[str, tuple[str, ...]] = {
 }
 """What files of each format that is read are called, in lower case."""
 READ_FORMATS = "JPEG, PNG, BMP, TIFF and WebP"
+MAX_SIDE = 1_000_000
+"""What libpng reads by default; TensorFlow leaves it at that."""
 MAX_PIXELS = 2**28 // 3
 """89 million, a 256 MiB colour picture; a file that claims more is not decoded."""
 
@@ -91,6 +93,12 @@ class Header:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise damaged(f"it says that it is {self.width} x {self.height} pixels")
+        if max(self.width, self.height) > MAX_SIDE:
+            raise PictureError(
+                faults.TOO_LARGE_PICTURE,
+                f"it says that it is {self.width} x {self.height} pixels; TensorFlow decodes up to "
+                f"{MAX_SIDE} pixels a side",
+            )
         if self.width * self.height > MAX_PIXELS:
             raise PictureError(
                 faults.TOO_LARGE_PICTURE,

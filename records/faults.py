@@ -139,6 +139,11 @@ UNSAFE_ANNOTATION = Fault(
 SIZE_MISMATCH = Fault(
     "size_mismatch", False, "See that the boxes fit the picture, then correct <size>."
 )
+TURNED_BOXES = Fault(
+    "turned_boxes",
+    False,
+    "Look at the picture with its boxes; where they miss, save it upright and draw them again.",
+)
 BOX_OUTSIDE = Fault(
     "box_outside", True, "Correct the box, or see whether the picture was scaled after annotating."
 )

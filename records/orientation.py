@@ -41,6 +41,11 @@ def accept_orientation(value: object) -> int:
     return value if isinstance(value, int) and value in _TURNS else 1
 
 
+def swaps_sides(orientation: int) -> bool:
+    """Whether turning upright exchanges width and height."""
+    return _TURNS[orientation][0]
+
+
 def turn_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turns pixels upright.
 

@@ -25,8 +25,8 @@ from records.encodings import EXTENSIONS, Header, damaged, find_format
 from records.encodings import MAX_PIXELS as MAX_PIXELS
 from records.encodings import PictureError as PictureError
 from records.faults import Fault
+from records.orientation import swaps_sides, turn_pixels
 from records.orientation import turn_box as turn_box
-from records.orientation import turn_pixels
 from records.pixels import GREY_TOLERANCE as GREY_TOLERANCE
 from records.pixels import encode_png, measure_luma
 
@@ -106,8 +106,8 @@ def probe_pixels(encoded: bytes) -> tuple[PictureFacts, np.ndarray]:
     Of a picture of `MAX_PIXELS` it takes up to 1 GiB of memory, of a WebP 1.5 GiB.
 
     Returns:
-        What the picture is, and its luma: uint8 `[height, width]`, upright; 16-bit values are
-        divided by 257.
+        What the picture is, and its luma: uint8 `[height, width]`, upright, as
+        `records.pixels.measure_luma` makes it.
 
     Raises:
         PictureError: It is empty, damaged or cut short, is too large, or is of a kind that is not
@@ -208,7 +208,7 @@ def _is_converted(header: Header) -> bool:
 
 def _describe(encoded: bytes, source_format: str, header: Header, is_grey: bool) -> PictureFacts:
     width, height = header.width, header.height
-    if header.orientation > 4:
+    if swaps_sides(header.orientation):
         width, height = height, width
     is_converted = _is_converted(header)
     return PictureFacts(

@@ -57,11 +57,13 @@ def measure_luma(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
         pixels: In one of the three forms.
 
     Returns:
-        uint8 `[h, w]`: luma (ITU-R BT.601) of colour, 16-bit values divided by 257. And whether the
-        picture is grey: no two channels of any pixel lie more than `GREY_TOLERANCE` apart.
+        uint8 `[h, w]`: luma (ITU-R BT.601) of colour; 16-bit values are scaled so that the most
+        that 10, 12, 14 or 16 bits hold becomes 255, the fewest that hold all of them:
+        detectors deliver so many bits. And whether the picture is grey: no two channels of any
+        pixel lie more than `GREY_TOLERANCE` apart.
     """
     if pixels.dtype == np.uint16:
-        return (pixels // 257).astype(np.uint8), True
+        return (pixels.astype(np.uint32) * 255 // _find_most(pixels)).astype(np.uint8), True
     if pixels.ndim == 2:
         return np.ascontiguousarray(pixels), True
     height, width, _ = pixels.shape
@@ -92,6 +94,11 @@ def _convert(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode == "La":  # Pillow has no way to L from here.
         picture = picture.convert("LA")
     return picture.convert(mode)
+
+
+def _find_most(pixels: np.ndarray) -> int:
+    used = int(pixels.max()).bit_length()
+    return 2 ** min(depth for depth in (10, 12, 14, 16) if depth >= used) - 1
 
 
 def _are_channels_equal(pixels: np.ndarray) -> bool:

@@ -27,6 +27,10 @@ _DIGITS_OF_ANY_FLOAT = 300
 _LENGTHS = ("width", "height", "depth")
 _FIELDS = ("name", "bndbox", "difficult", "truncated")
 _BOUNDS = ("xmin", "ymin", "xmax", "ymax")
+_SAYS_SOMETHING = frozenset({"filename", "size", "object"})
+_HOLD_NO_BOX = frozenset(
+    {"folder", "filename", "path", "source", "owner", "size", "segmented", "object"}
+)
 _FLAGS = {
     **dict.fromkeys(("1", "true", "yes"), True),
     **dict.fromkeys(("", "0", "false", "no", "unspecified"), False),
@@ -37,8 +41,9 @@ def parse_annotation(xml: bytes) -> Annotation:
     """Reads a VOC annotation.
 
     Elements may come in any order, and elements this project does not use (`<pose>`, `<part>`,
-    `<segmented>`) are passed over. Boxes are not held against `<size>`, which published data sets
-    have wrong; `records.audit` holds them against the picture.
+    `<segmented>`) are passed over, unless they hold a box: a picture whose boxes are overlooked
+    would count as one without defects. Boxes are not held against `<size>`, which published data
+    sets have wrong; `records.audit` holds them against the picture.
 
     Args:
         xml: The document in any encoding it declares.
@@ -51,10 +56,15 @@ def parse_annotation(xml: bytes) -> Annotation:
     Raises:
         UnsafeAnnotationError: The XML has a DOCTYPE, and may have entities in it.
         AnnotationError: The XML is malformed, or an element that is needed is missing, doubled,
-            empty or no finite number.
+            empty or no finite number; a box is not in an `<object>` directly in the annotation; or
+            nothing at all is said of a picture.
     """
     root = parse_root(xml)
     fields = list_fields(root, ("filename", "size"), "the annotation")
+    if fields.keys().isdisjoint(_SAYS_SOMETHING):
+        raise AnnotationError("it names no picture, no size and no object")
+    for tag in fields.keys() - _HOLD_NO_BOX:
+        _require_no_box(root, tag)
     size = fields.get("size")
     lengths = {} if size is None else list_fields(size, _LENGTHS, "<size>")
     return Annotation(
@@ -147,13 +157,24 @@ def _parse_box(element: etree._Element, where: str) -> BoundingBox:
     return BoundingBox(xmin - 1, ymin - 1, xmax, ymax)
 
 
+def _require_no_box(root: etree._Element, tag: str) -> None:
+    for element in root.iterchildren(tag):
+        if any(str(inner.tag).lower() == "bndbox" for inner in element.iter()):
+            raise AnnotationError(
+                f"<{_shortened(str(tag))}> holds a <bndbox>; boxes are read from <object> elements "
+                "directly in <annotation>"
+            )
+
+
 def _parse_length(lengths: dict[str, etree._Element], tag: str) -> int:
     text = read_text(lengths, tag, "<size>")
     if not text:
         return 0
     value = _parse_number(text, tag, "<size>")
-    if value < 0 or value != int(value):
-        raise AnnotationError(f"<{tag}> of <size> is {text!r}, which is no number of pixels")
+    if not 0 <= value < 2**31 or value != int(value):
+        raise AnnotationError(
+            f"<{tag}> of <size> is {_shortened(text)!r}, which is no number of pixels"
+        )
     return int(value)
 
 

@@ -116,6 +116,23 @@ def test_boxes_of_a_turned_picture_are_where_its_size_says_they_were_drawn(
     assert found.findings == ()
 
 
+@pytest.mark.parametrize(
+    ("orientation", "side", "expected"),
+    [(3, 30, ["turned_boxes"]), (2, 0, ["turned_boxes"]), (6, 30, []), (1, 30, [])],
+)
+def test_boxes_are_remarked_on_where_the_size_cannot_tell_how_they_were_drawn(
+    orientation: int, side: int, expected: list[str]
+) -> None:
+    turned = dataclasses.replace(FACTS, orientation=orientation)
+    annotation = Annotation("a.jpg", side and 40, side, 1, (named("crack", 1, 2, 11, 20),))
+    found = check_annotation(SAMPLE, turned, annotation)
+    assert [finding.code for finding in found.findings] == expected
+    square = dataclasses.replace(turned, width=30)
+    annotation = dataclasses.replace(annotation, width=30, height=30)
+    found = check_annotation(SAMPLE, square, annotation)
+    assert [item.code for item in found.findings] == ["turned_boxes"] * (orientation != 1)
+
+
 def test_names_are_held_against_the_vocabulary() -> None:
     names = ("nio", "io", "scratch")
     found = check_names(SAMPLE, names, frozenset({"io", "nio"}))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from records import faults
+from records.encodings import MAX_SIDE
 from records.pictures import (
     MAX_FILE_BYTES,
     PictureError,
@@ -203,3 +204,16 @@ def test_published_pictures_are_grey_jpegs(real_data: Path) -> None:
     assert luma.shape == (200, 200)
     facts = probe_header(read_file(real_data / "xray/niO_53.jpg"))
     assert (facts.width, facts.height) == (623, 483)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1023, 255), (4095, 255), (4096, 63), (65535, 255)])
+def test_the_bits_that_a_detector_delivers_are_seen(most: int, expected: int) -> None:
+    pixels = np.array([[0, most]], np.uint16)
+    grey = probe_pixels(encode(Image.fromarray(pixels), "PNG"))[1]
+    assert grey.tolist() == [[0, expected]]
+
+
+def test_a_side_that_tensorflow_does_not_decode_is_too_large() -> None:
+    assert probe_bytes(encode(Image.new("L", (MAX_SIDE, 1)), "PNG")).width == MAX_SIDE
+    error = refuse(encode(Image.new("L", (MAX_SIDE + 1, 1)), "PNG"))
+    assert error.fault.code == "too_large_picture"

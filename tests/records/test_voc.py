@@ -211,3 +211,31 @@ def test_published_annotations_are_read(real_data: Path) -> None:
     assert sum(not item.filename.endswith(".jpg") for item in read) == 174
     boxes = [entry.box for item in read for entry in item.objects]
     assert all(box.is_within(200, 200) for box in boxes)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "<objects><object><name>void</name><bndbox/></object></objects>",
+        "<Object><name>void</name><bndbox><xmin>1</xmin></bndbox></Object>",
+        "<bndbox><xmin>1</xmin></bndbox>",
+        "<results><item><BNDBOX/></item></results>",
+    ],
+)
+def test_a_box_that_would_be_overlooked_is_an_error(hidden: str) -> None:
+    xml = f"<annotation><filename>a.jpg</filename>{hidden}</annotation>".encode()
+    with pytest.raises(AnnotationError, match=r"holds a <bndbox>; boxes are read from <object>"):
+        parse_annotation(xml)
+
+
+def test_an_annotation_that_says_nothing_is_no_proof_that_nothing_was_found() -> None:
+    for xml in (b"<annotation/>", b"<annotation><segmented>0</segmented></annotation>"):
+        with pytest.raises(AnnotationError, match="names no picture, no size and no object"):
+            parse_annotation(xml)
+    assert parse_annotation(b"<annotation><filename>a</filename></annotation>").objects == ()
+
+
+def test_a_size_beyond_any_picture_is_an_error() -> None:
+    xml = b"<annotation><size><width>1e300</width></size></annotation>"
+    with pytest.raises(AnnotationError, match="'1e300', which is no number of pixels"):
+        parse_annotation(xml)
