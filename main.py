@@ -118,6 +118,9 @@ def main(argv: list[str]) -> None:
     except InputError as error:
         print(f"\nnioscope: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nnioscope: stopped.", file=sys.stderr)
+        sys.exit(130)
     except OSError as error:
         if not error.filename:
             raise

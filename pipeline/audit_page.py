@@ -139,6 +139,7 @@ def _collect(audit: Audit, splits: Mapping[Split, Sequence[Example]] | None) -> 
         "folder": audit.source.resolve().name,
         "layout": audit.layout,
         "is_verified": audit.is_verified,
+        "is_compared": audit.is_compared,
         "groups_shared": audit.groups.count_shared(),
         "splits": SPLITS if splits is not None else (),
         "pictures": len(used),

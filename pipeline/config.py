@@ -101,6 +101,12 @@ class Settings:
                 f"--backbone_weights={weights}: there is no such file.",
                 f"Give the path of a weights file, or one of: {', '.join(BACKBONE_WEIGHTS)}.",
             )
+        if self.audit_only and self.to == "voc":
+            raise InputError(
+                "--audit_only writes nothing, --to=voc does.", "Leave one of them out."
+            )
+        if self.workers > 1024:
+            raise InputError(f"--workers={self.workers} is too large.", "Give 1024 or fewer.")
         for name in ("audit_only", "to"):
             if getattr(self, name) not in (False, "tfrecord") and self.stage != "records":
                 raise InputError(
@@ -159,7 +165,7 @@ def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 def _require_regex(text: str) -> None:
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise InputError(
             f"--group_regex={text} is no regular expression: {error}.",
             r"Give one such as 'board(\d+)_': pictures with the same number stay together.",

@@ -29,6 +29,11 @@ class RunDir:
         return self.root / "records"
 
     @property
+    def records_lock(self) -> Path:
+        """Held by the one run that may write records."""
+        return self.root / ".records.lock"
+
+    @property
     def audit(self) -> Path:
         """Audit of a `records` run that wrote no records; the others' is in `records`."""
         return self.root / "audit"

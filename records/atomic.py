@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -31,6 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         draft.chmod(0o644)
         draft.replace(path)
+    except OSError as error:
+        # A write that fails does not say where; a full disk is told by it.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 
@@ -43,6 +48,7 @@ def building(folder: Path) -> Iterator[Path]:
     that work can go on from there; it stays when the block raises. A process killed between the two
     renames leaves the earlier folder as `<name>-old`, which the next call puts back first.
     """
+    folder = folder.resolve()  # A link stays, and what it leads to is replaced.
     draft, old = (folder.with_name(f"{folder.name}-{end}") for end in ("draft", "old"))
     if old.exists() and not folder.exists():
         old.rename(folder)
@@ -53,8 +59,25 @@ def building(folder: Path) -> Iterator[Path]:
     yield draft
     if folder.exists():
         folder.rename(old)
-    draft.rename(folder)
+    try:
+        draft.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Yields whether this process alone holds the lock `path`; a kill lets go of it too."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -47,6 +47,7 @@ class Audit:
         histograms: Of each class, the mean over its pictures of the fractions of pixels in each of
             `HISTOGRAM_BINS` ranges of grey; empty where pictures were not decoded.
         is_verified: Whether every picture was decoded whole.
+        is_compared: Whether near-duplicates were looked for.
     """
 
     source: Path
@@ -58,6 +59,7 @@ class Audit:
     findings: tuple[Finding, ...]
     histograms: dict[str, tuple[float, ...]]
     is_verified: bool
+    is_compared: bool = True
 
 
 class _Gathered:
@@ -173,6 +175,7 @@ def audit(
         findings=faults.order_findings(findings),
         histograms=gathered.mean_histograms(),
         is_verified=verify,
+        is_compared=look.describe,
     )
 
 
@@ -213,6 +216,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
             "classes": audit.classes,
             "box_classes": audit.box_classes,
             "every_picture_decoded": audit.is_verified,
+            "near_duplicates_looked_for": audit.is_compared,
             "groups": audit.groups.count_shared(),
             "pictures_per_class": pictures,
             "findings_per_code": Counter(finding.code for finding in audit.findings),

@@ -21,6 +21,9 @@ NOTHING_FOUND = "io"
 """The class of a picture whose annotation has no objects: inspected, and in order."""
 
 
+_CLASSES_SHOWN = 12
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What is left of an annotation.
@@ -95,7 +98,8 @@ def check_names(
     for number, name in enumerate(names if vocabulary is not None else (), start=1):
         where = f"object {number} ({name})"
         if vocabulary is not None and name not in vocabulary:
-            known = ", ".join(sorted(vocabulary))
+            known = ", ".join(sorted(vocabulary)[:_CLASSES_SHOWN])
+            known += ", ..." * (len(vocabulary) > _CLASSES_SHOWN)
             reason = f"{where} is of none of the classes {known}"
             problems[faults.UNKNOWN_CLASS].append(reason)
         elif name != sample.label:

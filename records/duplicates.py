@@ -19,8 +19,8 @@ def drop_duplicates(
     """Keeps one picture of each content.
 
     The one in the strictest published split stays (test before validation before train), so that
-    nothing that is tested on was trained on; among equals the first by `source_id`. Copies with
-    different labels contradict each other: none of them stays.
+    nothing that is tested on was trained on; among equals one with boxes, then the first by
+    `source_id`. Copies with different labels contradict each other: none of them stays.
 
     Returns:
         The examples that stay, in the order given, and a finding for each that does not.
@@ -39,8 +39,8 @@ def drop_duplicates(
     return kept, tuple(findings)
 
 
-def _rank(example: Example) -> tuple[int, str]:
-    return STRICTNESS[example.published_split], example.source_id
+def _rank(example: Example) -> tuple[int, bool, str]:
+    return STRICTNESS[example.published_split], not example.objects, example.source_id
 
 
 def _judge(group: list[Example]) -> list[Finding]:

@@ -22,3 +22,11 @@ class InputError(Exception):
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str]]:
         # Exceptions come back from worker processes by their arguments.
         return InputError, (self.problem, self.remedy)
+
+
+def picture_changed(path: object) -> InputError:
+    """The error of a picture that is no longer what the audit saw."""
+    return InputError(
+        f"{path} changed while the records were being made.",
+        "Wait until nothing writes to the data folder, then run --stage=records again.",
+    )

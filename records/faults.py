@@ -73,6 +73,11 @@ NO_ANNOTATION = Fault(
 CLASS_TOO_SMALL = Fault(
     "class_too_small", False, "Add pictures, or remove the class: no result on so few says much."
 )
+UNUSED_FOLDER = Fault(
+    "unused_folder",
+    False,
+    "Move its pictures where the layout has them, rename the folder, or take it out of the data.",
+)
 LISTED_MISSING = Fault(
     "listed_missing", False, "Add the picture, or take its line out of the list."
 )
@@ -113,6 +118,11 @@ CONTRADICTING_DUPLICATE = Fault(
 )
 NEAR_DUPLICATE = Fault(
     "near_duplicate", False, "None is needed: they stay on one side of every split."
+)
+NEAR_DUPLICATE_OF_OTHER_CLASS = Fault(
+    "near_duplicate_of_other_class",
+    False,
+    "Decide which class is right: both are used as they are, on one side of every split.",
 )
 NEAR_DUPLICATE_ACROSS_SPLITS = Fault(
     "near_duplicate_across_splits",

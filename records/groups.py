@@ -15,9 +15,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from records import faults
-from records.errors import InputError
+from records.errors import InputError, picture_changed
 from records.near_duplicates import NearPair, find_near_duplicates
-from records.pictures import probe_pixels, read_file
+from records.pictures import PictureError, probe_pixels, read_file
 from records.types import Example, Finding
 from records.workers import Workers
 
@@ -73,7 +73,7 @@ def form_groups(
         workers: Who compares pictures.
         group_regex: A regular expression that is searched for in each `source_id`. Pictures with
             the same captured groups (without any: the same match) belong together; those in which
-            it is not found stay by themselves.
+            it is not found, or finds nothing but emptiness, stay by themselves.
 
     Returns:
         The groups, and for each group of `n` near-duplicates the `n - 1` findings that join them,
@@ -102,7 +102,10 @@ def form_groups(
 
 
 def _load(source: Path, source_id: str) -> npt.NDArray[np.uint8]:
-    return probe_pixels(read_file(source / source_id))[1]
+    try:
+        return probe_pixels(read_file(source / source_id))[1]
+    except PictureError as error:
+        raise picture_changed(source / source_id) from error
 
 
 def _join_by_name(examples: Sequence[Example], group_regex: str) -> list[_Edge]:
@@ -112,7 +115,9 @@ def _join_by_name(examples: Sequence[Example], group_regex: str) -> list[_Edge]:
     edges = []
     for index, example in enumerate(examples):
         if found := pattern.search(example.source_id):
-            edges.append((first.setdefault(found.groups() or (found[0],), index), index))
+            key = found.groups() or (found[0],)
+            if any(key):
+                edges.append((first.setdefault(key, index), index))
     if examples and not edges:
         raise InputError(
             f"--group_regex={group_regex} is found in the path of no picture, such as "
@@ -147,6 +152,7 @@ def _report(examples: Sequence[Example], pair: NearPair) -> Finding:
     how = f", {pair.how}" * bool(pair.how)
     reason = f"it shows the same as {first}{how} (similarity {pair.similarity:.2f})"
     labels = {examples[pair.first].label, examples[pair.second].label}
-    if len(labels) > 1:
-        reason += f"; their classes differ: {' and '.join(sorted(labels))}"
-    return faults.NEAR_DUPLICATE.found(second, reason, other=first)
+    if len(labels) == 1:
+        return faults.NEAR_DUPLICATE.found(second, reason, other=first)
+    reason += f"; their classes differ: {' and '.join(sorted(labels))}"
+    return faults.NEAR_DUPLICATE_OF_OTHER_CLASS.found(second, reason, other=first)

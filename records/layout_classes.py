@@ -7,7 +7,7 @@ from records.listing import SPLIT_NAMES, Listing, Tree, compose, name_of
 from records.matching import Matches
 from records.types import Finding, Sample, Split
 
-_NO_CLASS = frozenset(
+NO_CLASS = frozenset(
     {"annotations", "images", "imagesets", "jpegimages", "segmentationclass", "segmentationobject"}
 )
 
@@ -70,7 +70,7 @@ def _list_class_folders(tree: Tree, folder: str) -> list[str]:
 
 
 def _list_candidates(tree: Tree, folder: str) -> list[str]:
-    reserved = _NO_CLASS | SPLIT_NAMES.keys() if not folder else _NO_CLASS
+    reserved = NO_CLASS | SPLIT_NAMES.keys() if not folder else NO_CLASS
     return [path for path in tree.list(folder).folders if name_of(path).lower() not in reserved]
 
 

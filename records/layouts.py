@@ -82,7 +82,7 @@ def find_samples(data_dir: Path, layout: str = "auto") -> Discovery:
     if not chosen.matches(tree):
         raise _refuse(tree, (chosen,), "Give --layout=auto, or arrange the pictures like this.")
     samples, findings = chosen.find(tree)
-    findings += tree.list().findings
+    findings += [*tree.list().findings, *_report_unused(tree, samples)]
     if not samples:
         raise _refuse(tree, (chosen,), "Put pictures there, or give another --layout.", findings)
     return Discovery(
@@ -103,6 +103,20 @@ def format_discovery(discovery: Discovery, *, is_detected: bool) -> str:
     )
     others = ", ".join(name for name in _LAYOUTS if name != chosen.name)
     return f"{text} Looked for as well: {others}." if is_detected else text
+
+
+def _report_unused(tree: Tree, samples: list[Sample]) -> list[Finding]:
+    """Names the folders, directly in the data folder, whose pictures are all unused."""
+    used = {sample.source_id.partition("/")[0] for sample in samples}
+    findings = []
+    for folder in tree.list().folders:
+        count = 0
+        if folder not in used and folder.lower() not in layout_classes.NO_CLASS:
+            count = tree.count_pictures_below(folder)
+        if count:
+            reason = f"the layout has no pictures there; the {count} in it are not used"
+            findings.append(faults.UNUSED_FOLDER.found(folder, reason))
+    return findings
 
 
 def _detect(tree: Tree) -> _Layout:

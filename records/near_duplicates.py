@@ -12,11 +12,10 @@ in 137 such copies of drawn boards (3 more were not among the nearest); at least
 drawn boards, 0.87 between 400 drawn boards of one design in one place. The limit is 0.3. It finds
 35 pairs in NEU as published, all of them the same place of the steel; 10 cross the published split.
 
-Limits. A picture's look-alikes are taken for what is usual, and many copies of one picture are
-look-alikes too: of noisy frames of one place (80 pictures of NEU, correlation about 0.85) 4 a place
-were found, 13 were not. What is compared is the picture stretched to 128 x 128 pixels. Crops of more than 5 % a side
-are found by luck. A board that was shot twice is found where its own structure is clearer than the
-noise. Among some hundred pictures of one design in one place, half of the crops are not found.
+Limits. Many copies of one picture are look-alikes too, and then usual: of noisy frames of one place
+in NEU 4 were found, 13 were not. Crops of more than 5 % a side are found by luck, as are those of
+pictures of one design in one place. A board shot twice is found where its own structure is clearer
+than the noise.
 """
 
 from __future__ import annotations

@@ -13,16 +13,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+import PIL
+
 from records.atomic import replacing
-from records.errors import InputError
+from records.errors import InputError, picture_changed
 from records.manifest import SCHEMA_VERSION, Shard, file_digest, read_manifest
-from records.pictures import encode_stored
+from records.pictures import PictureError, encode_stored
 from records.schema import encode_example
 from records.tfrecord import frame
 from records.types import SPLITS, Example, Split, flatten_objects
 
 PROGRESS_NAME = "progress.jsonl"
 """Shards finished so far, a line each; there only while records are being written."""
+
+CONVERSION = 1
+"""Grows when `encode_stored` makes other pixels of the same file."""
 
 Finished = tuple[tuple[Path, Shard], ...]
 
@@ -60,7 +65,10 @@ def write_shard(
         InputError: A picture is gone or is no longer what it was.
     """
     rows = [_digest_row(example, task.split) for example in task.examples]
-    header = json.dumps([SCHEMA_VERSION, classes, box_classes]).encode()
+    # What is converted depends on the program that does it.
+    is_converted = any(example.is_converted for example in task.examples)
+    encoder = f"{CONVERSION} Pillow {PIL.__version__}" if is_converted else ""
+    header = json.dumps([SCHEMA_VERSION, classes, box_classes, encoder]).encode()
     plan = hashlib.sha256(b"".join([header, *rows])).hexdigest()
     shard = _take_over(folder / task.file, plan, task.finished)
     if shard is None:
@@ -96,7 +104,9 @@ def _read_notes(path: Path) -> Iterator[Shard]:
         return
     for line in lines:
         with contextlib.suppress(ValueError, TypeError):  # One may be torn or empty.
-            yield Shard(**json.loads(line))
+            shard = Shard(**json.loads(line))
+            if all(isinstance(text, str) for text in (shard.file, shard.sha256, shard.plan)):
+                yield shard
 
 
 def _take_over(path: Path, plan: str, finished: Finished) -> Shard | None:
@@ -154,11 +164,14 @@ def _read_picture(source: Path, example: Example) -> bytes:
             "Put the file back or run --stage=records again without it.",
         ) from error
     if hashlib.sha256(encoded).hexdigest() != example.sha256:
+        raise picture_changed(path)
+    try:
+        return encode_stored(encoded) if example.is_converted else encoded
+    except PictureError as error:  # Only its header was looked at in the audit.
         raise InputError(
-            f"{path} changed while the records were being written.",
-            "Wait until nothing writes to the data folder, then run --stage=records again.",
-        )
-    return encode_stored(encoded) if example.is_converted else encoded
+            f"{path} cannot be converted: {error.reason}.",
+            "Run without --noverify_pictures, which sets such pictures aside.",
+        ) from error
 
 
 def _digest_row(example: Example, split: Split) -> bytes:

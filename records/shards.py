@@ -20,7 +20,7 @@ from tqdm import tqdm
 from records import tfds_metadata
 from records.atomic import write_json, write_text
 from records.errors import InputError
-from records.manifest import Manifest, Shard, withdraw_manifest
+from records.manifest import MANIFEST_NAME, Manifest, Shard, withdraw_manifest
 from records.shard_writing import PROGRESS_NAME, ShardTask, format_note, read_finished, write_shard
 from records.split import order_by_content
 from records.types import SPLITS, Example, Split
@@ -32,6 +32,11 @@ machine. Here they lie beside the training, and smaller shards are written and r
 and less is lost when a run is killed."""
 
 _OUR_SHARD = re.compile(r"[a-z][a-z0-9_]*-(train|validation|test)\.tfrecord-\d{5}-of-\d{5}")
+
+_OTHER_FILES = (
+    *(MANIFEST_NAME, PROGRESS_NAME, tfds_metadata.FEATURES_NAME),
+    *(tfds_metadata.DATASET_INFO_NAME, tfds_metadata.LABELS_NAME, tfds_metadata.LABEL_MAP_NAME),
+)
 
 
 def write_records(
@@ -183,6 +188,21 @@ def _write_metadata(manifest: Manifest, splits: Mapping[Split, Sequence[Example]
     write_text(
         folder / tfds_metadata.LABEL_MAP_NAME, tfds_metadata.label_map_text(manifest.box_classes)
     )
+
+
+def find_foreign(records_dir: Path, beside: Sequence[str]) -> Path | None:
+    """The first thing in a folder of records that is none of its files, if any.
+
+    Args:
+        records_dir: The folder; it need not be there.
+        beside: Names of files that may lie there as well.
+    """
+    known = {*beside, *_OTHER_FILES}
+    for path in sorted(records_dir.iterdir()) if records_dir.is_dir() else ():
+        is_known = path.name in known or _OUR_SHARD.fullmatch(path.name)
+        if not is_known and not path.name.startswith(".draft-"):
+            return path
+    return None
 
 
 def _remove_stale(manifest: Manifest) -> None:

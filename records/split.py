@@ -180,7 +180,7 @@ def _require_published_train(examples: Sequence[Example]) -> None:
 
 
 def _draw_all(ordered: Sequence[Example], groups: Groups) -> dict[Split, tuple[Example, ...]]:
-    test, rest = _draw(ordered, TEST_FRACTION, groups)
+    test, rest = _draw(ordered, TEST_FRACTION, groups, leave=2)
     validation, train = _draw(rest, VALIDATION_FRACTION / (1.0 - TEST_FRACTION), groups)
     return {"train": train, "validation": validation, "test": test}
 
@@ -192,16 +192,19 @@ def _remark_on_partial(published: set[Split | None]) -> list[Finding]:
 
 
 def _draw(
-    ordered: Sequence[Example], fraction: float, groups: Groups
+    ordered: Sequence[Example], fraction: float, groups: Groups, *, leave: int = 1
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Takes about `fraction` of each class, one picture at least; returns (taken, rest)."""
+    """Takes about `fraction` of each class, one picture at least; returns (taken, rest).
+
+    Of the groups of each class at least `leave` stay in the rest.
+    """
     by_class: dict[str, list[list[Example]]] = {}
     for group in groups.gather(ordered):
         by_class.setdefault(_find_main_label(group), []).append(group)
     taken: list[Example] = []
     rest: list[Example] = []
     for _, members in sorted(by_class.items()):
-        chosen = _choose(members, max(1, round(fraction * sum(map(len, members)))))
+        chosen = _choose(members, max(1, round(fraction * sum(map(len, members)))), leave)
         for index, group in enumerate(members):
             (taken if index in chosen else rest).extend(group)
     return tuple(taken), tuple(rest)
@@ -212,17 +215,18 @@ def _find_main_label(group: Sequence[Example]) -> str:
     return min(counts, key=lambda label: (-counts[label], label))
 
 
-def _choose(members: Sequence[Sequence[Example]], target: int) -> frozenset[int]:
+def _choose(members: Sequence[Sequence[Example]], target: int, leave: int) -> frozenset[int]:
     """Goes through the groups in order and takes each that brings the count nearer to `target`.
 
     Where all groups are too large for that, the smallest is taken, unless it is the only one.
     """
     count = 0
-    chosen = set()
+    chosen: set[int] = set()
     for index, group in enumerate(members):
-        if abs(count + len(group) - target) < abs(count - target):
+        is_nearer = abs(count + len(group) - target) < abs(count - target)
+        if is_nearer and len(chosen) + leave < len(members):
             chosen.add(index)
             count += len(group)
-    if not chosen and len(members) > 1:
+    if not chosen and len(members) > leave:
         chosen.add(min(range(len(members)), key=lambda index: len(members[index])))
     return frozenset(chosen)

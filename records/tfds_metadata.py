@@ -23,6 +23,9 @@ _VERSION: Final = "1.0.0"
 _MODULES: Final = "tensorflow_datasets.core.features"
 _FILE_TEMPLATE: Final = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
+_NAME_LENGTH: Final = 100
+"""A file's name holds 255 bytes, and a split and numbers come behind this one."""
+
 Json = dict[str, Any]
 
 
@@ -33,6 +36,7 @@ def dataset_name(text: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")
+    name = name[:_NAME_LENGTH]
     return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
 
 

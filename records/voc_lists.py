@@ -32,8 +32,7 @@ def read_split_lists(
         for training.
     """
     listed: dict[str, set[str]] = {split: set() for split in (*SPLITS, _BOTH)}
-    findings: list[Finding] = []
-    lists = _find_lists(tree, devkit)
+    lists, findings = _find_lists(tree, devkit)
     for path in lists:
         found, missing = _read_list(tree.root / path, names)
         listed[SPLIT_NAMES.get(stem_of(path).lower(), _BOTH)] |= found
@@ -49,14 +48,17 @@ def read_split_lists(
     return split_of, findings
 
 
-def _find_lists(tree: Tree, devkit: str) -> list[str]:
+def _find_lists(tree: Tree, devkit: str) -> tuple[list[str], list[Finding]]:
     sets = tree.list(devkit).find_folder("imagesets")
-    folder = sets and tree.list(sets).find_folder("main")
+    if not sets:
+        return [], []
+    findings = list(tree.list(sets).findings)
+    folder = tree.list(sets).find_folder("main")
     if not folder:
-        return []
-    return [
-        path for path in tree.list(folder).texts if stem_of(path).lower() in (*SPLIT_NAMES, _BOTH)
-    ]
+        return [], findings
+    known = (*SPLIT_NAMES, _BOTH)
+    texts = [path for path in tree.list(folder).texts if stem_of(path).lower() in known]
+    return texts, [*findings, *tree.list(folder).findings]
 
 
 def _read_list(path: Path, names: set[str]) -> tuple[set[str], list[str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from pathlib import Path
 from pipeline.audit_page import PAGE_NAME, write_audit_page
 from pipeline.config import Settings
 from pipeline.rundir import RunDir
-from records.atomic import building
-from records.audit import AUDIT_NAME, Audit, audit, require_usable, write_audit
+from records.atomic import building, locked
+from records.audit import AUDIT_NAME, REJECTS_NAME, Audit, audit, require_usable, write_audit
 from records.errors import InputError
 from records.faults import order_findings, sets_aside
 from records.layouts import find_samples, format_discovery
 from records.manifest import read_manifest
-from records.shards import write_records
+from records.shards import find_foreign, write_records
 from records.split import SplitResult, assign_splits, require_every_class
 from records.to_voc import write_voc
 from records.types import SPLITS, Example, Finding, Sample, Split
@@ -45,6 +45,17 @@ def run(settings: Settings) -> None:
     if settings.to == "voc":
         _write_back(settings, run_dir)
         return
+    with locked(run_dir.records_lock) as is_alone:
+        if not is_alone:
+            raise InputError(
+                f"Another run is writing records to {run_dir.root}.",
+                "Wait until it has ended, or give another --work_dir.",
+            )
+        _require_own(run_dir.records)
+        _run_alone(settings, run_dir)
+
+
+def _run_alone(settings: Settings, run_dir: RunDir) -> None:
     if settings.data_dir is None:
         raise InputError(
             "The stage records needs the folder of pictures.", "Add --data_dir=FOLDER."
@@ -73,7 +84,7 @@ def run(settings: Settings) -> None:
             print(format_audit(found, assigned, run_dir.audit))
             return
         _write(settings, run_dir, found, assigned, workers)
-    shutil.rmtree(run_dir.audit, ignore_errors=True)
+    _remove_audit(run_dir.audit)
     manifest = read_manifest(run_dir.records)
     print(format_audit(found, assigned, run_dir.records))
     print(f"Records are in {manifest.folder}.")
@@ -86,8 +97,9 @@ def format_audit(found: Audit, assigned: SplitResult, folder: Path) -> str:
         counts = Counter(item.code for item in found.findings if sets_aside(item) == is_lost)
         lines += [f"{title}:"] * bool(counts)
         lines += [f"  {code}  {count}" for code, count in sorted(counts.items())]
-    if not found.is_verified:
-        lines.append("Not looked for: damage behind the headers, near-duplicates.")
+    left_out = ["damage behind the headers"] * (not found.is_verified)
+    left_out += ["near-duplicates"] * (not found.is_compared)
+    lines += [f"Not looked for: {', '.join(left_out)}."] * bool(left_out)
     where = f"{folder / AUDIT_NAME}; to look at: {folder / PAGE_NAME}."
     lines.append(f"Each of them is in {where}" if found.findings else f"The audit is {where}")
     return "\n".join(lines)
@@ -135,6 +147,28 @@ def _write_audit_files(
     folder.mkdir(parents=True, exist_ok=True)
     write_audit(found, folder)
     write_audit_page(folder / PAGE_NAME, found, splits)
+
+
+def _remove_audit(folder: Path) -> None:
+    """Removes the audit of an earlier run; the folder too, unless something else lies in it."""
+    with contextlib.suppress(OSError):
+        for name in (AUDIT_NAME, REJECTS_NAME, PAGE_NAME):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _require_own(folder: Path) -> None:
+    """Looks whether nothing but records is where records are going to be put.
+
+    Raises:
+        InputError: Something else is there, which would be lost.
+    """
+    foreign = find_foreign(folder, (AUDIT_NAME, REJECTS_NAME, PAGE_NAME))
+    if foreign:
+        raise InputError(
+            f"{foreign} is in the place of the records, and no run wrote it.",
+            "Move it elsewhere, or give another --work_dir.",
+        )
 
 
 def _add_findings(found: Audit, assigned: SplitResult) -> Audit:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
-from records.atomic import building, replacing, write_json, write_text
+from records.atomic import building, locked, replacing, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -86,3 +87,26 @@ def test_a_file_in_the_place_of_a_folder_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="records"), building(tmp_path / "records"):
         pytest.fail("nothing is to be built")
     assert (tmp_path / "records").read_text() == "mine"
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    fill(tmp_path / "disk/records", "old")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/records").symlink_to(tmp_path / "disk/records")
+    with building(tmp_path / "run/records") as draft:
+        fill(draft, "new")
+    assert (tmp_path / "run/records").is_symlink()
+    assert (tmp_path / "disk/records/file").read_text() == "new"
+
+
+def test_one_process_alone_holds_a_lock(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock") as first, locked(tmp_path / "lock") as second:
+        assert (first, second) == (True, False)
+    with locked(tmp_path / "lock") as again:
+        assert again
+
+
+def test_a_failed_write_names_its_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a.txt")

@@ -229,7 +229,11 @@ def test_published_data_sets(real_data: Path) -> None:
 
 def test_published_tiles(real_data: Path) -> None:
     tiles = run(real_data / "magnetic-tile")
-    assert {finding.code for finding in tiles.findings} == {"near_duplicate"}
+    # Of some tiles a defect was seen under one light and not under another.
+    assert Counter(finding.code for finding in tiles.findings) == {
+        "near_duplicate": 1100,
+        "near_duplicate_of_other_class": 10,
+    }
     assert Counter(example.label for example in tiles.examples) == {"io": 952, "nio": 392}
     assert tiles.box_classes == ("blowhole", "break", "crack", "fray", "uneven")
     assert sum(len(example.objects) for example in tiles.examples) == 445

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from records.duplicates import drop_duplicates
-from records.types import SPLITS, Example, Finding, Split
+from records.types import SPLITS, AnnotatedObject, BoundingBox, Example, Finding, Split
 
 
 def example(source_id: str, content: str, label: str, split: Split | None = None) -> Example:
@@ -69,3 +71,10 @@ def test_no_content_stays_twice_and_every_loss_is_reported(examples: list[Exampl
     assert lost == {item.source_id for item in examples} - {item.source_id for item in kept}
     assert [item for item in examples if item.source_id not in lost] == list(kept)
     assert drop_duplicates(kept) == (kept, ())
+
+
+def test_of_copies_in_one_split_one_with_boxes_stays() -> None:
+    box = AnnotatedObject("void", BoundingBox(1, 1, 2, 2))
+    boxed = dataclasses.replace(example("b", "1", "io"), objects=(box,))
+    kept, _ = drop_duplicates([example("a", "1", "io"), boxed])
+    assert kept == (boxed,)

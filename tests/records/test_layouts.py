@@ -196,3 +196,24 @@ def test_published_data_sets(real_data: Path) -> None:
         ("nio", True): 392,
     }
     assert not neu.findings + tiles.findings
+
+
+def test_folders_whose_pictures_are_all_unused_are_named(tmp_path: Path) -> None:
+    put(tmp_path / "a", "train/io/1.png", "train/nio/2.png", "testing/io/3.png", "extra/x/4.png")
+    put(tmp_path / "b", "valid/1.png", "scratch/2.png", "dent/3.png", "annotations/4.png")
+    assert summarise(find_samples(tmp_path / "a").findings) == [
+        ("unused_folder", "extra", False),
+        ("unused_folder", "testing", False),
+    ]
+    found = find_samples(tmp_path / "b", "folders")
+    assert summarise(found.findings) == [("unused_folder", "valid", False)]
+    assert found.findings[0].reason == "the layout has no pictures there; the 1 in it are not used"
+
+
+def test_lists_that_are_links_out_of_the_folder_are_reported(tmp_path: Path) -> None:
+    put(tmp_path / "data", "JPEGImages/1.jpg", "Annotations/1.xml", "ImageSets/Main/val.txt")
+    put(tmp_path, "train.txt")
+    (tmp_path / "data/ImageSets/Main/train.txt").symlink_to(tmp_path / "train.txt")
+    assert summarise(find_samples(tmp_path / "data").findings) == [
+        ("bad_link", "ImageSets/Main/train.txt", True)
+    ]

@@ -121,3 +121,12 @@ def test_validation_drawn_from_published_training_pictures_keeps_groups_together
     # 15 % of 100 is 15: 7 pairs are 14, the eighth brings it no nearer.
     assert len(result.splits["validation"]) == 14
     assert result.findings == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_long_group_and_two_short_ones_are_one_for_each_split(seed: int) -> None:
+    examples = [make(f"{index}.png", "io") for index in range(34)]
+    groups = group(examples, [0] * 30 + [1, 1, 2, 2])
+    result = assign_splits(examples, groups, seed=seed)
+    assert [len(result.splits[split]) for split in SPLITS] == [30, 2, 2]
+    require_every_class(examples, result)

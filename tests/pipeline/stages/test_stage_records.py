@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.config import Settings
 from pipeline.stages.records import run
+from records.atomic import locked
 from records.errors import InputError
 from records.manifest import read_manifest, verify_shards
 from records.types import SPLITS
@@ -198,4 +199,35 @@ def test_a_file_in_the_place_of_the_records_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "records").write_text("no folder")
     with pytest.raises(InputError, match="run/records cannot be written: File exists"):
+        run_in(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["batch_records.csv", "voc", "__init__.py"])
+def test_what_no_run_wrote_is_never_replaced(tmp_path: Path, name: str) -> None:
+    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
+    mine = tmp_path / "run" / "records" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(InputError, match=f"{name} is in the place of the records"):
+        run_in(tmp_path)
+    assert mine.read_text() == "mine"
+
+
+def test_what_lies_beside_the_audit_of_an_earlier_run_stays(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
+    mine = tmp_path / "run" / "audit" / "iso9001.txt"
+    mine.parent.mkdir(parents=True)
+    for path in (mine, mine.with_name("audit.json")):
+        path.write_text("mine")
+    run_in(tmp_path)
+    assert [path.name for path in mine.parent.iterdir()] == ["iso9001.txt"]
+
+
+def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
+    (tmp_path / "run").mkdir()
+    with (
+        locked(tmp_path / "run" / ".records.lock"),
+        pytest.raises(InputError, match="Another run is writing records"),
+    ):
         run_in(tmp_path)
