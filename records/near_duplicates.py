@@ -14,8 +14,7 @@ drawn boards, 0.87 between 400 drawn boards of one design in one place. The limi
 
 Limits. Many copies of one picture are look-alikes too, and then usual: of noisy frames of one place
 in NEU 4 were found, 13 were not. Crops of more than 5 % a side are found by luck, as are those of
-pictures of one design in one place. A board shot twice is found where its own structure is clearer
-than the noise.
+pictures of one design in one place. Noise may hide that a board was shot twice.
 """
 
 from __future__ import annotations
