@@ -31,7 +31,7 @@ class RunDir:
     @property
     def records_lock(self) -> Path:
         """Held by the one run that may write records."""
-        return self.root / ".records.lock"
+        return self.root / "settings" / "records.lock"
 
     @property
     def audit(self) -> Path:

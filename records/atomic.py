@@ -71,6 +71,7 @@ def building(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
     """Yields whether this process alone holds the lock `path`; a kill lets go of it too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

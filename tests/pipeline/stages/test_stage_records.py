@@ -227,7 +227,7 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path) -> None:
     draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
     (tmp_path / "run").mkdir()
     with (
-        locked(tmp_path / "run" / ".records.lock"),
+        locked(tmp_path / "run" / "settings" / "records.lock"),
         pytest.raises(InputError, match="Another run is writing records"),
     ):
         run_in(tmp_path)
