@@ -49,12 +49,6 @@ class Groups:
         return {"groups": len(sizes), "pictures": sum(sizes)}
 
 
-def keep_apart(examples: Iterable[Example]) -> Groups:
-    """Groups of one picture each."""
-    alone = {example.source_id: number for number, example in enumerate(examples)}
-    return Groups(alone, alone)
-
-
 def form_groups(
     examples: Sequence[Example],
     fingerprints: npt.NDArray[np.float16] | None,

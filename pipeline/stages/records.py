@@ -85,9 +85,8 @@ def _run_alone(settings: Settings, run_dir: RunDir) -> None:
             return
         _write(settings, run_dir, found, assigned, workers)
     _remove_audit(run_dir.audit)
-    manifest = read_manifest(run_dir.records)
     print(format_audit(found, assigned, run_dir.records))
-    print(f"Records are in {manifest.folder}.")
+    print(f"Records are in {run_dir.records}.")
 
 
 def format_audit(found: Audit, assigned: SplitResult, folder: Path) -> str:

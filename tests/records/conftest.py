@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from records.groups import keep_apart
 from records.manifest import Manifest
 from records.split import assign_splits
 from records.types import AnnotatedObject, BoundingBox, Example, Split
+from tests.records.folders import keep_apart
 
 CLASSES = ("io", "nio")
 BOX_CLASSES = ("bridge", "void")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from records.groups import Groups
 from records.layouts import Discovery
-from records.types import AnnotatedObject, Annotation, BoundingBox, Finding
+from records.types import AnnotatedObject, Annotation, BoundingBox, Example, Finding
 from records.voc import format_annotation
 
 
@@ -43,3 +45,9 @@ def show(discovery: Discovery) -> list[tuple[str, str | None, str | None]]:
 def summarise(findings: tuple[Finding, ...]) -> list[tuple[str, str, bool]]:
     """Code, path and severity of each finding."""
     return [(finding.code, finding.path, finding.is_error) for finding in findings]
+
+
+def keep_apart(examples: Iterable[Example]) -> Groups:
+    """Groups of one picture each."""
+    alone = {example.source_id: number for number, example in enumerate(examples)}
+    return Groups(alone, alone)

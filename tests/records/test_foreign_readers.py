@@ -12,12 +12,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from records.atomic import write_json
-from records.groups import keep_apart
 from records.manifest import Manifest
 from records.pictures import probe_bytes
 from records.split import assign_splits
 from records.tfds_metadata import FEATURES_NAME, features_json
 from records.types import SPLITS, Example, Split
+from tests.records.folders import keep_apart
 
 Splits = dict[Split, tuple[Example, ...]]
 Write = Callable[..., Manifest]

@@ -11,9 +11,10 @@ from scipy.ndimage import gaussian_filter
 from records import near_duplicates
 from records.errors import InputError
 from records.fingerprints import fingerprint
-from records.groups import Groups, form_groups, keep_apart
+from records.groups import Groups, form_groups
 from records.types import Example, Finding
 from records.workers import Workers
+from tests.records.folders import keep_apart
 
 
 def draw(folder: Path, name: str, seed: int, *, shift: int = 0, flip: bool = False) -> Example:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from records.errors import InputError
-from records.groups import keep_apart
 from records.split import (
     TEST_FRACTION,
     VALIDATION_FRACTION,
@@ -19,6 +18,7 @@ from records.split import (
 )
 from records.split import assign_splits as assign_groups
 from records.types import SPLITS, Example, Split
+from tests.records.folders import keep_apart
 
 
 def assign_splits(examples: list[Example], *, seed: int) -> SplitResult:
