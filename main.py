@@ -13,7 +13,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from pipeline.config import LAYOUTS, MODELS, STAGES, TARGETS, Settings
+from models.registry import MODELS
+from pipeline.config import LAYOUTS, PRETRAININGS, RESIZES, STAGES, TARGETS, Settings
 from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
 from records.atomic import write_json
@@ -29,12 +30,17 @@ flags.DEFINE_enum("model", "autoencoder", list(MODELS), "Which model.")
 flags.DEFINE_integer("seed", 0, "Seed of splits, weights, augmentation and order.")
 flags.DEFINE_integer("image_size", 0, "Side of the model's input in pixels; 0: the model's own.")
 flags.DEFINE_integer("batch_size", 0, "Pictures a training step; 0: the model's own.")
-flags.DEFINE_integer("epochs", 0, "Epochs of supervised training at most; 0: the model's own.")
+flags.DEFINE_integer(
+    "epochs",
+    -1,
+    "Epochs of supervised training at most; -1: the model's own, 0: none (a backbone then stays "
+    "frozen).",
+)
 flags.DEFINE_integer(
     "pretrain_epochs",
     -1,
-    "Epochs before it: reconstruction alone (autoencoder) or the head on the frozen trunk "
-    "(xception); -1: the model's own, 0: none.",
+    "Epochs before it: reconstruction alone (autoencoder) or the head on the frozen trunk (a "
+    "backbone); -1: the model's own, 0: none.",
 )
 flags.DEFINE_string(
     "augment",
@@ -45,8 +51,50 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "backbone_weights",
     "imagenet",
-    "What xception starts from: imagenet (downloaded), calibrated (random, needs no download), "
+    "What a backbone starts from: imagenet (downloaded), calibrated (random, needs no download), "
     "or the path of a keras.applications weights file.",
+)
+flags.DEFINE_enum(
+    "resize",
+    "letterbox",
+    list(RESIZES),
+    "How a picture becomes the model's square input: letterbox keeps its proportions.",
+)
+flags.DEFINE_float(
+    "reconstruction_weight",
+    -1,
+    "Weight of the reconstruction loss beside that of classification; -1: the model's own.",
+)
+flags.DEFINE_float(
+    "evidence_weight",
+    1,
+    "Weight of the loss that teaches the autoencoder where the boxes are; 0: boxes are not used.",
+)
+flags.DEFINE_enum(
+    "pretraining",
+    "default",
+    list(PRETRAININGS),
+    "What the autoencoder reconstructs pictures from before it classifies: the picture itself, one "
+    "with noise, one with parts hidden; default: the model's own.",
+)
+flags.DEFINE_integer(
+    "labels_per_class",
+    0,
+    "Train the classifier with only so many labelled pictures a class, drawn by the seed; the "
+    "autoencoder reconstructs the others too. 0: all.",
+)
+flags.DEFINE_string(
+    "fine_tune_from",
+    "",
+    "Layer or block, by the start of its name, from which on a backbone is trained, such as "
+    "block13; '': the model's own.",
+)
+flags.DEFINE_integer(
+    "views", 0, "Augmented views of each picture that a frozen trunk sees; 0: the model's own."
+)
+flags.DEFINE_integer("full_epochs", 0, "Epochs with the whole backbone trained at a low rate.")
+flags.DEFINE_bool(
+    "mixed_precision", False, "Train in 16-bit arithmetic; the model is kept in 32 bit."
 )
 flags.DEFINE_string(
     "positive_class", "", "Of two classes the one that must be caught; '': nio, or the rarer one."
@@ -118,8 +166,8 @@ def main(argv: list[str]) -> None:
     except InputError as error:
         print(f"\nnioscope: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nnioscope: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(" ".join(["\nnioscope: stopped.", *map(str, stop.args)]), file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if not error.filename:

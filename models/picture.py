@@ -1,15 +1,24 @@
-"""From a picture's bytes to the model's input: the one function of training and serving."""
+"""From a picture's bytes to the model's input: the one function of training and serving.
+
+A model's input is a square. `stretch` gives a picture that shape whatever its own is; `letterbox`
+keeps its aspect ratio: the longer side fills the square, the rest beside the shorter one, half of
+it on either side, is filled with the picture's own mean.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+
+RESIZES = ("letterbox", "stretch")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH_AT = 24  # PNG specification, 11.2.2: signature 8, length 4, "IHDR" 4, sizes 8
 
 
-def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int) -> tf.Tensor:
-    """Decodes one picture and stretches it to the model's square input.
+def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int, resize: str) -> tf.Tensor:
+    """Decodes one picture and brings it to the model's square input.
 
     Built of TensorFlow operations alone, so that the very same nodes run in the input pipeline
     and inside the SavedModel.
@@ -18,6 +27,7 @@ def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int) -> tf.
         encoded: string `[]`; the bytes of a JPEG, a PNG of 8 or 16 bit, or a BMP.
         image_size: Side of the output in pixels.
         channels: 1 for grey (colour is turned into luma), 3 for colour (grey is repeated).
+        resize: One of `RESIZES`. A square picture gives the same under both.
 
     Returns:
         float32 `[image_size, image_size, channels]`, 0 to 255. 16-bit values keep their depth:
@@ -25,6 +35,7 @@ def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int) -> tf.
         antialiasing when it shrinks.
 
     Raises:
+        ValueError: `resize` is unknown.
         tf.errors.InvalidArgumentError: The bytes are no such picture, or are cut short.
     """
     is_deep = tf.logical_and(
@@ -39,10 +50,76 @@ def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int) -> tf.
         ),
         lambda: tf.cast(_decode_8_bit(encoded, channels), tf.float32),
     )
-    resized = tf.image.resize(pixels, [image_size, image_size], antialias=True)
-    return tf.ensure_shape(
-        tf.clip_by_value(resized, 0.0, 255.0), [image_size, image_size, channels]
-    )
+    shape = tf.shape(pixels)
+    left, top, width, height = _fit(shape[1], shape[0], image_size, resize)
+    resized = tf.clip_by_value(tf.image.resize(pixels, [height, width], antialias=True), 0.0, 255.0)
+    if resize == "letterbox":
+        resized = _fill_up(resized, left, top, image_size)
+    return tf.ensure_shape(resized, [image_size, image_size, channels])
+
+
+def place_boxes(
+    boxes: tf.Tensor, width: tf.Tensor, height: tf.Tensor, *, image_size: int, resize: str
+) -> tf.Tensor:
+    """Places boxes where `decode_picture` puts what they enclose.
+
+    Args:
+        boxes: float32 `[n, 4]`; xmin, ymin, xmax, ymax as fractions of the picture.
+        width: Width of the picture in pixels, an integer `[]`.
+        height: Its height.
+        image_size: As for `decode_picture`.
+        resize: As for `decode_picture`.
+
+    Returns:
+        float32 `[n, 4]`, the same boxes as fractions of the model's input.
+    """
+    fitted = _fit(tf.cast(width, tf.int32), tf.cast(height, tf.int32), image_size, resize)
+    left, top, inner_width, inner_height = (tf.cast(part, tf.float32) for part in fitted)
+    scale = tf.stack([inner_width, inner_height, inner_width, inner_height])
+    return (boxes * scale + tf.stack([left, top, left, top])) / image_size
+
+
+def crop_to_picture(
+    inputs: npt.NDArray[np.float32], width: int, height: int, *, resize: str
+) -> npt.NDArray[np.float32]:
+    """Cuts the filling off what has the shape of the model's input, such as a heatmap.
+
+    Args:
+        inputs: `[image_size, image_size, ...]`.
+        width: Width of the picture in pixels.
+        height: Its height.
+        resize: As `decode_picture` was given it.
+
+    Returns:
+        `[h, w, ...]`, the part that shows the whole picture and nothing else.
+    """
+    fitted = _fit(tf.constant(width), tf.constant(height), len(inputs), resize)
+    left, top, inner_width, inner_height = map(int, fitted)
+    return inputs[top : top + inner_height, left : left + inner_width]
+
+
+def _fit(width: tf.Tensor, height: tf.Tensor, image_size: int, resize: str) -> tuple:
+    """Left, top, width and height of the picture in the input, in pixels, each int32 `[]`."""
+    if resize == "stretch":
+        return 0, 0, image_size, image_size
+    if resize != "letterbox":
+        raise ValueError(f"resize={resize!r} is unknown; it is one of {RESIZES}.")
+    longest = tf.maximum(width, height)
+    # Rounded to the nearest pixel, halves up, in integers: the same everywhere.
+    sides = [
+        tf.maximum((2 * side * image_size + longest) // (2 * longest), 1)
+        for side in (width, height)
+    ]
+    return (*((image_size - side) // 2 for side in sides), *sides)
+
+
+def _fill_up(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Lays a picture into a square of its mean, channel by channel."""
+    shape = tf.shape(picture)
+    right, below = image_size - left - shape[1], image_size - top - shape[0]
+    padding = [[top, below], [left, right], [0, 0]]
+    is_picture = tf.pad(tf.ones_like(picture, tf.bool), padding)
+    return tf.where(is_picture, tf.pad(picture, padding), tf.reduce_mean(picture, axis=[0, 1]))
 
 
 def _decode_8_bit(encoded: tf.Tensor, channels: int) -> tf.Tensor:

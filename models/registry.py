@@ -1,19 +1,39 @@
-"""The models by name, with everything the stages need to know of each."""
+"""The models by name, with everything the stages need to know of each.
+
+The table names functions and imports nothing that takes long: the command line reads it too.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-import zipfile
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
-from models import autoencoder, xception
 
-_NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP archive can hold
+@dataclass(frozen=True)
+class Backbone:
+    """A published network of `keras.applications`, taken without its head.
+
+    Attributes:
+        function: Name of the function of `keras.applications` that builds it.
+        preprocessing: What it was trained to see, in the words of
+            `keras.applications.imagenet_utils.preprocess_input`: `tf` (-1 to 1), `torch` (by mean
+            and deviation of ImageNet), `caffe` (blue first, less the mean), or `none` where the
+            network does it itself.
+        smallest_size: Smallest side of the input in pixels that it can be built for.
+        fine_tune_from: Layer or block, by the start of its name, from which on it is trained; what
+            lies below is the frozen trunk.
+        views: Views of each training picture that the frozen trunk sees.
+    """
+
+    function: str
+    preprocessing: str
+    smallest_size: int
+    fine_tune_from: str
+    views: int = 4
 
 
 @dataclass(frozen=True)
@@ -21,93 +41,100 @@ class ModelSpec:
     """What is fixed about a model before its data are known.
 
     Attributes:
-        build: Builds it from keywords `image_size`, `channels`, `classes`, and for the autoencoder
-            `mean` and `variance`.
-        reconstructs: Whether it has a `reconstruction` output beside `logits`.
         cam_layer: The last layer whose activations still have a place in the picture.
-        fine_tune_from: First layer trained on top of the frozen trunk; empty without a trunk.
         image_size: Default side of the input in pixels.
         batch_size: Default pictures a training step.
         epochs: Default epochs of supervised training at most.
         pretrain_epochs: Default epochs of the phase before it.
         learning_rate: Peak of the schedule.
         augment: Default augmentation line.
+        backbone: The published network it is built on, or None for the autoencoder.
+        weight_average: Momentum of the moving average of the weights that is kept; 0: none.
+        weight_decay: As AdamW takes it; 0: none.
+        reconstruction_weight: Default weight of the reconstruction loss beside that of
+            classification.
+        pretraining: Default of what is reconstructed from in pretraining: `plain`, `denoising` or
+            `masked`; empty without a reconstruction.
     """
 
-    build: Callable[..., keras.Model]
-    reconstructs: bool
     cam_layer: str
-    fine_tune_from: str
     image_size: int
     batch_size: int
     epochs: int
     pretrain_epochs: int
     learning_rate: float
     augment: str
+    backbone: Backbone | None = None
+    weight_average: float = 0.0
+    weight_decay: float = 0.0
+    reconstruction_weight: float = 0.0
+    pretraining: str = ""
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether it has a `reconstruction` output beside `logits`."""
+        return self.backbone is None
+
+    @property
+    def fine_tune_from(self) -> str:
+        """As in `Backbone`; empty without one."""
+        return self.backbone.fine_tune_from if self.backbone else ""
+
+    @property
+    def views(self) -> int:
+        """As in `Backbone`; 0 without one."""
+        return self.backbone.views if self.backbone else 0
+
+    def build(
+        self, *, image_size: int, channels: int, classes: int, **statistics: float
+    ) -> keras.Model:
+        """Builds the model with random weights; imports Keras and TensorFlow.
+
+        Args:
+            image_size: Side of the input in pixels.
+            channels: 1 or 3.
+            classes: Number of classes.
+            **statistics: `mean` and `variance` of the training pictures, for the autoencoder.
+
+        Raises:
+            ValueError: The model cannot be built for `image_size`.
+        """
+        if self.backbone is None:
+            module = importlib.import_module("models.autoencoder")
+            return module.build_autoencoder(
+                image_size=image_size, channels=channels, classes=classes, **statistics
+            )
+        module = importlib.import_module("models.backbone")
+        return module.build_backbone(
+            self.backbone, image_size=image_size, channels=channels, classes=classes
+        )
 
 
 MODELS: dict[str, ModelSpec] = {
     "autoencoder": ModelSpec(
-        build=autoencoder.build_autoencoder,
-        reconstructs=True,
-        cam_layer=f"encode{len(autoencoder.FILTERS)}",
-        fine_tune_from="",
+        cam_layer="merged",
         image_size=128,
         batch_size=16,
         epochs=30,
         pretrain_epochs=3,
         learning_rate=1e-3,
         augment="flip|vflip|brightness(0.1)|contrast(0.2)",
+        reconstruction_weight=0.5,
+        pretraining="plain",
     ),
     "xception": ModelSpec(
-        build=xception.build_xception,
-        reconstructs=False,
         cam_layer="block14_sepconv2_act",
-        fine_tune_from=xception.FINE_TUNE_FROM,
         image_size=200,
         batch_size=32,
         epochs=16,
         pretrain_epochs=20,
         learning_rate=1e-3,
         augment="flip|vflip|brightness(0.1)|contrast(0.2)",
+        backbone=Backbone(
+            function="Xception",
+            preprocessing="tf",
+            smallest_size=71,
+            fine_tune_from="block13",
+        ),
     ),
 }
-
-
-def save_model(path: Path, model: keras.Model) -> None:
-    """Writes `model` in Keras' own format, equal weights as equal bytes.
-
-    Keras notes when it saved, in `metadata.json` and in the dates of the archive's members, and
-    names shared objects by their addresses in memory. Dates are taken out and addresses become
-    ranks, so that the file's digest stands for the model and for nothing else.
-    """
-    model.save(path)
-    with zipfile.ZipFile(path) as saved:
-        members = {name: saved.read(name) for name in sorted(saved.namelist())}
-    metadata = json.loads(members["metadata.json"])
-    metadata.pop("date_saved", None)
-    members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
-    ranks: dict[bytes, int] = {}
-    members["config.json"] = re.sub(
-        rb'("shared_object_id": )(\d+)',
-        lambda match: match[1] + str(ranks.setdefault(match[2], len(ranks))).encode(),
-        members["config.json"],
-    )
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as plain:
-        for name, content in members.items():
-            plain.writestr(zipfile.ZipInfo(name, _NO_DATE), content)
-
-
-def load_model(path: Path) -> keras.Model:
-    """Reads a trained model, for inference.
-
-    Args:
-        path: A `model.keras` file.
-
-    Returns:
-        The model, not compiled; its layers are as `ModelSpec.build` made them.
-
-    Raises:
-        ValueError: The file is no Keras model.
-    """
-    return keras.saving.load_model(path, compile=False)

@@ -53,6 +53,9 @@ class ServingFacts:
         positive_class: With two classes the one that must be caught, else empty.
         threshold: With two classes the score from which on it is decided for.
         cam_layer: Layer the heatmap is made of.
+        resize: How a picture becomes the model's input, as `models.picture.decode_picture` takes
+            it. What `predict_tensor` is given has that form already; of a letterboxed picture the
+            heatmap covers the filling too.
     """
 
     classes: tuple[str, ...]
@@ -60,6 +63,7 @@ class ServingFacts:
     positive_class: str
     threshold: float
     cam_layer: str
+    resize: str
 
 
 def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> None:
@@ -72,7 +76,9 @@ def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> 
         facts: What else the graph must hold.
     """
     size, channels = model.input_shape[1], model.input_shape[3]
-    decode = functools.partial(_decode_batch, image_size=size, channels=channels)
+    decode = functools.partial(
+        _decode_batch, image_size=size, channels=channels, resize=facts.resize
+    )
     predict = _make_predict(model, facts)
     explain = _make_explain(model, facts)
     encoded = tf.TensorSpec([None], tf.string, "image_bytes")
@@ -119,10 +125,10 @@ def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:
     }
 
 
-def _decode_batch(encoded: tf.Tensor, *, image_size: int, channels: int) -> tf.Tensor:
+def _decode_batch(encoded: tf.Tensor, *, image_size: int, channels: int, resize: str) -> tf.Tensor:
     # Picture by picture, so that pictures of many sizes can share a batch.
     return tf.map_fn(
-        functools.partial(decode_picture, image_size=image_size, channels=channels),
+        functools.partial(decode_picture, image_size=image_size, channels=channels, resize=resize),
         encoded,
         fn_output_signature=tf.TensorSpec([image_size, image_size, channels], tf.float32),
         parallel_iterations=_DECODED_AT_ONCE,

@@ -1,4 +1,4 @@
-"""Affine maps drawn for a batch of pictures, and the one resampling that applies them.
+"""Affine maps drawn for a batch of pictures, the boxes under them, and the one resampling.
 
 A map is float32 `[batch, 3, 3]` and takes homogeneous output coordinates to input coordinates, both
 with the picture's centre as 0 and its edges as -1 and 1 (x right, y down). Maps of operations that
@@ -70,6 +70,50 @@ def _crop(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
     unit = tf.random.stateless_uniform([3, batch], seed)
     scale = strength + unit[0] * (1 - strength)
     return _translation((2 * unit[1] - 1) * (1 - scale), (2 * unit[2] - 1) * (1 - scale), scale)
+
+
+def hull(matrix: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where boxes come to lie in the output: the smallest upright boxes around them.
+
+    Args:
+        matrix: float32 `[batch, 3, 3]`; can be inverted, as every map drawn here can.
+        boxes: float32 `[batch, k, 4]`; xmin, ymin, xmax, ymax as fractions of the input.
+
+    Returns:
+        Centres and half sides, float32 `[batch, k, 2]`, x first, in output coordinates; they may
+        reach beyond the picture.
+    """
+    inverse = tf.linalg.inv(matrix)
+    low, high = 2 * boxes[..., :2] - 1, 2 * boxes[..., 2:] - 1
+    turn, move = inverse[:, :2, :2], inverse[:, tf.newaxis, :2, 2]
+    centre = tf.linalg.matmul((low + high) / 2, turn, transpose_b=True) + move
+    half = tf.linalg.matmul((high - low) / 2, tf.abs(turn), transpose_b=True)
+    return centre, half
+
+
+def bring_into_view(matrix: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Moves maps by the least that brings a box wholly into view, on each axis by itself.
+
+    On an axis on which the box is larger than the view it is centred. A map that has its box in
+    view stays as it is. A crop without rotation or shift stays inside of the picture.
+
+    Args:
+        matrix: float32 `[batch, 3, 3]`.
+        boxes: float32 `[batch, 4]`, as `hull` takes them. A box without area asks for nothing.
+
+    Returns:
+        float32 `[batch, 3, 3]`.
+    """
+    centre, half = (part[:, 0] for part in hull(matrix, boxes[:, tf.newaxis]))
+    room = tf.maximum(1 - half, 0.0)
+    move = tf.clip_by_value(centre, -room, room) - centre
+    move = tf.where(is_box(boxes)[:, tf.newaxis], move, 0.0)
+    return matrix @ _translation(-move[:, 0], -move[:, 1], tf.ones_like(move[:, 0]))
+
+
+def is_box(boxes: tf.Tensor) -> tf.Tensor:
+    """Whether a box has an area, bool `[...]` for float32 `[..., 4]`."""
+    return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
 
 
 DRAWS: dict[str, Callable[[int, tf.Tensor, float], tf.Tensor]] = {

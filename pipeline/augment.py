@@ -1,9 +1,10 @@
-"""Augmentation of a batch of pictures: randomness drawn first (`draw`), applied second (`apply`).
+"""Augmentation of a batch of pictures: randomness drawn first (`draw`), applied second.
 
-A picture and its boxes can so share one draw. All geometric operations of a line are multiplied
-into one affine map and the picture is interpolated once; what comes from outside is its mirror
-image at the edge. Everything works eagerly and inside `tf.data`, and depends on the seed given and
-on nothing else.
+A picture (`apply`) and its boxes (`apply_to_boxes`) so share one draw. All geometric operations of
+a line are multiplied into one affine map and the picture is interpolated once; what comes from
+outside is its mirror image at the edge. Of a picture with boxes, one box drawn stays in view
+whatever crop, shift and rotation say: a picture must not lose the defect that its label names.
+Everything works eagerly and inside `tf.data`, and depends on the seed given and on nothing else.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ class Draw:
     noise_seed: tf.Tensor
 
 
-def draw(operations: tuple[Operation, ...], batch: int, seed: tf.Tensor) -> Draw:
+def draw(operations: tuple[Operation, ...], boxes: tf.Tensor, seed: tf.Tensor) -> Draw:
     """Draws the randomness for one batch.
 
     Args:
         operations: As parsed; an operation that stands twice is drawn twice.
-        batch: Number of pictures.
+        boxes: float32 `[batch, k, 4]`, `k` at least 1; xmin, ymin, xmax, ymax as fractions of the
+            picture. Rows without area stand for no box. One box of each picture stays in view.
         seed: int32 or int64 `[2]`; the same seed gives the same draw.
     """
-    seeds = tf.random.split(tf.cast(seed, tf.int32), len(operations) + 1)
+    batch = boxes.shape[0]
+    seeds = tf.random.split(tf.cast(seed, tf.int32), len(operations) + 2)
     matrix = tf.eye(3, batch_shape=[batch])
     offset, gain, noise = tf.zeros([batch]), tf.ones([batch]), tf.zeros([batch])
     for index, operation in enumerate(operations):
@@ -59,9 +62,10 @@ def draw(operations: tuple[Operation, ...], batch: int, seed: tf.Tensor) -> Draw
             gain *= affine.uniform(batch, op_seed, 1 - strength, 1 + strength)
         else:
             noise += affine.uniform(batch, op_seed, 0.0, strength) * _WHITE
+    kept = _draw_one(boxes, seeds[-2])
     column = [batch, 1, 1, 1]
     return Draw(
-        matrix,
+        affine.bring_into_view(matrix, kept),
         tf.reshape(offset, column),
         tf.reshape(gain, column),
         tf.reshape(noise, column),
@@ -90,3 +94,28 @@ def apply(operations: tuple[Operation, ...], images: tf.Tensor, drawn: Draw) -> 
         unit = tf.random.stateless_normal(tf.shape(images), drawn.noise_seed)
         images = images + unit * drawn.noise
     return tf.clip_by_value(images, 0.0, _WHITE)
+
+
+def apply_to_boxes(drawn: Draw, boxes: tf.Tensor) -> tf.Tensor:
+    """Applies a draw to the boxes of a batch of pictures.
+
+    Args:
+        drawn: What `draw` returned for this batch.
+        boxes: float32 `[batch, k, 4]`, as `draw` takes them.
+
+    Returns:
+        float32 of the same shape: the smallest upright boxes around the boxes moved and turned, cut
+        off at the edges of the picture; all zero where nothing of a box is left or there was none.
+    """
+    centre, half = affine.hull(drawn.affine, boxes)
+    sides = (tf.concat([centre - half, centre + half], axis=-1) + 1) / 2
+    seen = tf.clip_by_value(sides, 0.0, 1.0)
+    is_seen = affine.is_box(boxes) & affine.is_box(seen)
+    return tf.where(is_seen[..., tf.newaxis], seen, 0.0)
+
+
+def _draw_one(boxes: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """One of the boxes of each picture, float32 `[batch, 4]`; without area where there is none."""
+    lots = tf.random.stateless_uniform(boxes.shape[:2], seed)
+    chosen = tf.argmax(tf.where(affine.is_box(boxes), lots, -1.0), axis=1)
+    return tf.gather(boxes, chosen, batch_dims=1)

@@ -2,93 +2,190 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline.training import HistoryWriter, Phase, PhaseOutcome, run_phase
+from pipeline.corruption import corrupt
+from pipeline.evidence import find_boxed_classes, make_evidence
+from pipeline.phases import Phase, PhaseOutcome
+from pipeline.training import run_phase
+from pipeline.training_pictures import TrainingPictures
+from pipeline.training_plan import TrainingPlan
+from pipeline.training_run import TrainingRun
 
-RECONSTRUCTION_WEIGHT = 0.5
+_PICTURES_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class AutoencoderLosses:
-    """The two losses of the joint objective, made by the stage from `models.losses`."""
+    """The losses of the joint objective, made by the stage from `models.losses`.
+
+    Attributes:
+        classification: Passes over pictures whose label is -1.
+        classification_of_pictures: The same of each picture by itself, `[batch]`.
+        evidence: Passes over pictures whose cells hold -1.
+        reconstruction: Of pictures, 0 to 255.
+        evidence_weight: Its weight in the sum; that of the classification is 1.
+        reconstruction_weight: Likewise.
+    """
 
     classification: keras.losses.Loss
+    classification_of_pictures: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    evidence: keras.losses.Loss
     reconstruction: keras.losses.Loss
+    evidence_weight: float
+    reconstruction_weight: float
+
+
+def make_phases(plan: TrainingPlan) -> tuple[Phase, Phase]:
+    """Pretraining, perhaps of 0 epochs and at half the rate, and joint training."""
+    pretrain = Phase(
+        name="pretrain",
+        epochs=plan.pretrain_epochs,
+        steps_per_epoch=plan.steps_per_epoch,
+        learning_rate=plan.learning_rate / 2,
+        weight_average=plan.weight_average,
+        weight_decay=plan.weight_decay,
+    )
+    return pretrain, dataclasses.replace(
+        pretrain,
+        name="joint",
+        epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        monitor="val_logits_mean",
+        scale=math.log(len(plan.classes)),
+    )
 
 
 def train_autoencoder(
     model: keras.Model,
     reconstructor: keras.Model,
-    training: tf.data.Dataset,
-    validation: tf.data.Dataset,
     *,
+    training: TrainingPictures,
+    validation: tf.data.Dataset,
     losses: AutoencoderLosses,
-    epochs: Sequence[int],
-    steps_per_epoch: int,
-    learning_rate: float,
-    classes: int,
-    history: HistoryWriter,
+    plan: TrainingPlan,
+    run: TrainingRun,
 ) -> list[PhaseOutcome]:
-    """Trains in place: reconstruction alone, then both losses together.
+    """Trains in place: reconstruction alone, then all losses together.
 
     Args:
-        model: With outputs `logits` and `reconstruction`.
+        model: With outputs `logits`, `evidence` and `reconstruction`.
         reconstructor: Its encoder and decoder, sharing the weights.
-        training: Endless `(images, labels)`.
-        validation: Finite `(images, labels)`.
-        losses: The two losses.
-        epochs: Of pretraining and of joint training; a phase of 0 epochs is left out.
-        steps_per_epoch: Batches an epoch.
-        learning_rate: Peak of joint training; pretraining takes half of it.
-        classes: Number of classes.
-        history: Records every epoch.
+        training: Pictures to train on.
+        validation: Finite `(images, labels, boxes)`.
+        losses: The losses.
+        plan: How long and how.
+        run: The training this is.
     """
+    pretrain, joint = make_phases(plan)
+    run.announce([phase for phase in (pretrain, joint) if phase.epochs])
+    show = functools.partial(_show, reconstructor, training, validation)
     outcomes = []
-    if epochs[0]:
+    if pretrain.epochs:
         outcomes.append(
             run_phase(
                 reconstructor,
-                training.map(lambda images, labels: (images, images)),
-                validation.map(lambda images, labels: (images, images)),
-                phase=Phase("pretrain", epochs[0], steps_per_epoch, learning_rate / 2),
+                functools.partial(_make_corrupted, training, plan.pretraining),
+                validation.map(lambda images, *_: (images, images)),
+                phase=pretrain,
                 loss=losses.reconstruction,
-                history=history,
+                run=run,
+                pictures=show,
             )
         )
-    joint = Phase(
-        "joint", epochs[1], steps_per_epoch, learning_rate, "val_logits_mean", math.log(classes)
+    labelled = training.labelled_table
+    with_targets = functools.partial(
+        _with_targets,
+        cells=model.output["evidence"].shape[1],
+        is_boxed=find_boxed_classes(labelled.labels, labelled.boxes, classes=len(plan.classes)),
     )
     outcomes.append(
         run_phase(
             model,
-            training.map(_with_both_targets),
-            validation.map(_with_both_targets),
+            lambda first_step: training.make_labelled_dataset(first_step).map(with_targets),
+            validation.map(with_targets),
             phase=joint,
-            loss={"logits": losses.classification, "reconstruction": losses.reconstruction},
-            loss_weights={"logits": 1.0, "reconstruction": RECONSTRUCTION_WEIGHT},
-            metrics={
-                "logits": ["accuracy", _mean_of(losses.classification)],
-                "reconstruction": _mean_of(losses.reconstruction),
+            loss={
+                "logits": losses.classification,
+                "evidence": losses.evidence,
+                "reconstruction": losses.reconstruction,
             },
-            history=history,
+            loss_weights={
+                "logits": 1.0,
+                "evidence": losses.evidence_weight,
+                "reconstruction": losses.reconstruction_weight,
+            },
+            metrics={
+                "logits": [
+                    MeanOverLabelled(keras.metrics.sparse_categorical_accuracy, name="accuracy"),
+                    MeanOverLabelled(losses.classification_of_pictures, name="mean"),
+                ],
+                "reconstruction": keras.metrics.MeanMetricWrapper(
+                    losses.reconstruction.call, name="mean"
+                ),
+            },
+            run=run,
+            pictures=show,
         )
     )
     return outcomes
 
 
-def _mean_of(loss: keras.losses.Loss) -> keras.metrics.Metric:
-    # Keras reports the loss of an output as the mean of its batches, so that in a last batch of 8
-    # pictures each counts 8 times as much as in one of 64. A metric counts pictures.
-    return keras.metrics.MeanMetricWrapper(loss.call, name="mean")
+class MeanOverLabelled(keras.metrics.MeanMetricWrapper):
+    """Mean of a function over all pictures whose label is known, that is at least 0.
+
+    Keras reports the loss of an output as the mean of its batches, so that in a last batch of 8
+    pictures each counts 8 times as much as in one of 64. A metric counts pictures.
+    """
+
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> Any:
+        """Takes in one batch."""
+        known = tf.cast(tf.reshape(y_true, [-1]) >= 0, tf.float32)
+        return super().update_state(y_true, y_pred, sample_weight=known)
 
 
-def _with_both_targets(
-    images: tf.Tensor, labels: tf.Tensor
+def _with_targets(
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    boxes: tf.Tensor,
+    *,
+    cells: int,
+    is_boxed: npt.NDArray[np.bool_],
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    return images, {"logits": labels, "reconstruction": images}
+    evidence = make_evidence(labels, boxes, cells=cells, is_boxed=is_boxed)
+    return images, {"logits": labels, "evidence": evidence, "reconstruction": images}
+
+
+def _make_corrupted(training: TrainingPictures, kind: str, first_step: int) -> tf.data.Dataset:
+    """Endless `(corrupted images, images)`."""
+    steps = tf.data.Dataset.counter(first_step)
+    seed = tf.constant(training.seed, tf.int64)
+    return tf.data.Dataset.zip(training.make_dataset(first_step), steps).map(
+        lambda batch, step: (corrupt(kind, batch[0], tf.stack([seed, step])), batch[0]),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def _show(
+    reconstructor: keras.Model, training: TrainingPictures, validation: tf.data.Dataset
+) -> dict[str, npt.NDArray[np.float32]]:
+    """What TensorBoard shows: augmented pictures, and others above their reconstructions."""
+    augmented, originals = (
+        next(iter(dataset.take(1).as_numpy_iterator()))[0][:_PICTURES_SHOWN]
+        for dataset in (training.make_dataset(), validation)
+    )
+    seen = np.asarray(reconstructor(originals, training=False), np.float32)
+    return {
+        "augmented": augmented,
+        "reconstruction": np.concatenate([originals, seen], axis=1),
+    }

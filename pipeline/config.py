@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +13,45 @@ from pipeline.operations import parse_augmentation
 from records.errors import InputError
 
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
-MODELS = ("autoencoder", "xception")
 BACKBONE_WEIGHTS = ("imagenet", "calibrated")
 TARGETS = ("tfrecord", "voc")
+RESIZES = ("letterbox", "stretch")
+PRETRAININGS = ("default", "plain", "denoising", "masked")
 LAYOUTS = ("auto", "split", "voc", "images", "folders", "flat")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The flags of one invocation. A 0 or an empty string stands for "the model's own default".
+    """The flags of one invocation. What stands after "or" means "the model's own default".
 
     Attributes:
         stage: Which stage to run, one of `STAGES`.
         data_dir: Folder of pictures; `sample` writes it, `records` reads it.
         layout: How `data_dir` is laid out, one of `LAYOUTS`.
         work_dir: The run directory.
-        model: Which model, one of `MODELS`.
+        model: Which model; the command line offers those of `models.registry`.
         seed: Seed of every draw: splits, weights, augmentation, order.
         image_size: Side of the model's square input in pixels, or 0.
         batch_size: Pictures a training step, or 0.
-        epochs: Epochs of supervised training at most, or 0.
+        epochs: Epochs of supervised training at most, or -1; 0 leaves a backbone's fine-tuning out.
         pretrain_epochs: Epochs before it (reconstruction, or head on the frozen trunk), or -1 for
             the model's default; 0 leaves that phase out.
         augment: Augmentation of the training split, as `pipeline.operations` reads it; `default` is
             the model's own, an empty string none.
         backbone_weights: `imagenet`, `calibrated` or the path of a weights file.
+        resize: How a picture becomes the model's square input, one of `RESIZES`.
+        reconstruction_weight: Weight of the reconstruction loss beside that of classification, or
+            -1.
+        evidence_weight: Weight of the loss of the evidence, which is taught where boxes are.
+        pretraining: What the autoencoder reconstructs from before it classifies, one of
+            `PRETRAININGS`; `default` is the model's own.
+        labels_per_class: Labelled training pictures of each class that the classifier is trained
+            with; 0: all.
+        fine_tune_from: Layer or block, by the start of its name, from which on a backbone is
+            trained, or empty.
+        views: Augmented views of each picture that the frozen trunk sees, or 0.
+        full_epochs: Epochs with the whole backbone trained at a low rate.
+        mixed_precision: Whether training computes in 16 bit.
         positive_class: The class that must be caught, or empty: `nio`, or the rarer of two.
         images: For `predict`: a file, a folder or a glob.
         output_dir: For `predict`: where to copy pictures into one folder a class, or None.
@@ -57,10 +72,19 @@ class Settings:
     seed: int = 0
     image_size: int = 0
     batch_size: int = 0
-    epochs: int = 0
+    epochs: int = -1
     pretrain_epochs: int = -1
     augment: str = "default"
     backbone_weights: str = "imagenet"
+    resize: str = "letterbox"
+    reconstruction_weight: float = -1.0
+    evidence_weight: float = 1.0
+    pretraining: str = "default"
+    labels_per_class: int = 0
+    fine_tune_from: str = ""
+    views: int = 0
+    full_epochs: int = 0
+    mixed_precision: bool = False
     positive_class: str = ""
     images: str = ""
     output_dir: Path | None = None
@@ -81,7 +105,10 @@ class Settings:
         _require_one_of("stage", self.stage, STAGES)
         _require_one_of("layout", self.layout, LAYOUTS)
         _require_one_of("to", self.to, TARGETS)
-        _require_one_of("model", self.model, MODELS)
+        _require_one_of("resize", self.resize, RESIZES)
+        _require_one_of("pretraining", self.pretraining, PRETRAININGS)
+        _require_weight("reconstruction_weight", self.reconstruction_weight, own=True)
+        _require_weight("evidence_weight", self.evidence_weight, own=False)
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:
@@ -151,8 +178,11 @@ _LEAST = {
     "seed": 0,
     "image_size": 0,
     "batch_size": 0,
-    "epochs": 0,
+    "epochs": -1,
     "pretrain_epochs": -1,
+    "labels_per_class": 0,
+    "views": 0,
+    "full_epochs": 0,
     "workers": 0,
 }
 
@@ -160,6 +190,12 @@ _LEAST = {
 def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"--{name}={value} is unknown.", f"Give one of: {', '.join(choices)}.")
+
+
+def _require_weight(name: str, weight: float, *, own: bool) -> None:
+    if not (0 <= weight < math.inf or (own and weight == -1)):
+        remedy = "Give 0 or more, or -1 for the model's own." if own else "Give 0 or more."
+        raise InputError(f"--{name}={weight:g} is no weight.", remedy)
 
 
 def _require_regex(text: str) -> None:

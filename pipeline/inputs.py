@@ -1,4 +1,4 @@
-"""From TFRecords to batches: one pipeline for training, one for everything that is measured.
+"""Batches of pictures: for training from a table, for everything that is measured in order.
 
 How a picture's bytes become the model's input is not decided here: the stage hands in
 `models.picture.decode_picture`, the same function that the SavedModel holds.
@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from pipeline import augment
 from pipeline.operations import Operation
+from pipeline.order import rows_of_step
+from pipeline.pictures import STEPS_A_GREY_VALUE, PictureTable
 from records.parsing import parse_record
 
 Decode = Callable[[tf.Tensor], tf.Tensor]
-
-CACHE_BYTES_AT_MOST = 2 * 1024**3
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 def make_evaluation_dataset(
@@ -35,84 +36,109 @@ def make_evaluation_dataset(
     Returns:
         Dataset of float32 `[batch, size, size, channels]` and int64 `[batch]`.
     """
-    pictures = _make_pictures(shards, decode).apply(tf.data.experimental.assert_cardinality(count))
-    return pictures.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        record = parse_record(serialized)
+        return decode(record["encoded"]), record["label"]
+
+    pictures = tf.data.TFRecordDataset([str(shard) for shard in shards]).map(
+        read, num_parallel_calls=tf.data.AUTOTUNE
+    )
+    counted = pictures.apply(tf.data.experimental.assert_cardinality(count))
+    return counted.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def make_training_dataset(
-    shards: list[Path],
+    table: PictureTable,
     *,
-    decode: Decode,
     batch_size: int,
     operations: tuple[Operation, ...],
-    count: int,
     seed: int,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Endless shuffled, augmented batches of `(images, labels)`, all of `batch_size`.
+    """Endless shuffled, augmented batches of `(images, labels, boxes)`, all of `batch_size`.
 
-    Decoded pictures are kept in memory where they fit in `CACHE_BYTES_AT_MOST`, since decoding is
-    most of the work; augmentation comes after the cache, so that no two epochs see the same.
+    The batch of a step is a pure function of `seed` and the step: order as `rows_of_step` has it,
+    augmentation drawn anew for every step.
 
     Args:
-        shards: TFRecord files of the training split, and of no other.
-        decode: As in `make_evaluation_dataset`.
+        table: Pictures of the training split, and of no other.
         batch_size: Pictures a batch.
         operations: Augmentation, as `pipeline.operations.parse_augmentation` reads it.
-        count: Pictures in `shards`.
         seed: Seed of the order and of the augmentation.
+        first_step: Number of the first batch; a training that goes on has taken those before it.
 
     Returns:
-        Dataset of float32 `[batch, size, size, channels]`, 0 to 255, and int64 `[batch]`.
+        Dataset of float32 `[batch, size, size, channels]`, 0 to 255; int64 `[batch]`; float32
+        `[batch, k, 4]`, the boxes as they lie in the augmented picture, cut off at its edges. Rows
+        without a box are all zero.
     """
-    pictures = _make_pictures(shards, decode)
-    side, _, channels = pictures.element_spec[0].shape
-    if 4 * side * side * channels * count <= CACHE_BYTES_AT_MOST:
-        pictures = pictures.cache()
-    batches = (
-        pictures.shuffle(min(count, 10_000), seed=seed, reshuffle_each_iteration=True)
-        .repeat()
-        .batch(batch_size, drop_remainder=True)
-    )
-    if operations:
-        batches = tf.data.Dataset.zip(batches, tf.data.Dataset.counter()).map(
-            lambda batch, step: (_augment(operations, batch[0], seed, step), batch[1]),
-            num_parallel_calls=tf.data.AUTOTUNE,
+
+    def make_batch(step: tf.Tensor) -> Batch:
+        rows = tf.numpy_function(
+            lambda step: rows_of_step(
+                int(step), batch_size=batch_size, count=len(table.labels), seed=seed
+            ),
+            [step],
+            tf.int64,
         )
-    return batches.prefetch(tf.data.AUTOTUNE)
+        images, labels, boxes = _read_rows(table, tf.ensure_shape(rows, [batch_size]))
+        if not operations:
+            return images, labels, boxes
+        drawn = augment.draw(operations, boxes, tf.stack([tf.constant(seed, tf.int64), step]))
+        augmented = augment.apply(operations, images, drawn)
+        return augmented, labels, augment.apply_to_boxes(drawn, boxes)
+
+    steps = tf.data.Dataset.counter(first_step)
+    return steps.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def measure_grey(dataset: tf.data.Dataset) -> tuple[float, float]:
+def make_table_dataset(table: PictureTable, *, batch_size: int) -> tf.data.Dataset:
+    """Batches of `(images, labels, boxes)` in the order of the table, each picture once.
+
+    Args:
+        table: Pictures of any split.
+        batch_size: Pictures a batch; the last one may be smaller.
+
+    Returns:
+        Dataset of the same form as that of `make_training_dataset`, not augmented.
+    """
+    rows = tf.data.Dataset.range(len(table.labels)).batch(batch_size)
+    return rows.map(
+        lambda rows: _read_rows(table, rows), num_parallel_calls=tf.data.AUTOTUNE
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def measure_grey(table: PictureTable) -> tuple[float, float]:
     """Mean and variance of all values of all pictures, 0 to 255, channels together.
 
     Args:
-        dataset: Batches of `(images, labels)`: the training split, as it is not augmented.
+        table: Pictures of the training split. What was filled in beside them does not count.
 
     Returns:
         Mean and variance; the variance is at least 1, so that a set of one flat grey can be
         divided by it.
     """
     count, total, squares = 0, 0.0, 0.0
-    for images, _ in dataset:
-        values = images.numpy().astype(np.float64)
+    corners = np.rint(table.content * table.images.shape[1]).astype(np.int64)
+    for image, (left, top, right, bottom) in zip(table.images, corners, strict=True):
+        values = image[top:bottom, left:right] / STEPS_A_GREY_VALUE
         count, total = count + values.size, total + values.sum()
         squares += np.square(values).sum()
     mean = total / count
-    return mean, max(squares / count - mean**2, 1.0)
+    return float(mean), float(max(squares / count - mean**2, 1.0))
 
 
-def _make_pictures(shards: list[Path], decode: Decode) -> tf.data.Dataset:
-    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        record = parse_record(serialized)
-        return decode(record["encoded"]), record["label"]
-
-    return tf.data.TFRecordDataset([str(shard) for shard in shards]).map(
-        read, num_parallel_calls=tf.data.AUTOTUNE
+def _read_rows(table: PictureTable, rows: tf.Tensor) -> Batch:
+    """The rows asked for: images float32 0 to 255, labels, boxes."""
+    images, labels, boxes = tf.numpy_function(
+        lambda rows: (table.images[rows], table.labels[rows], table.boxes[rows]),
+        [rows],
+        [tf.uint16, tf.int64, tf.float32],
     )
-
-
-def _augment(
-    operations: tuple[Operation, ...], images: tf.Tensor, seed: int, step: tf.Tensor
-) -> tf.Tensor:
-    batch = images.shape[0]
-    drawn = augment.draw(operations, batch, tf.stack([tf.cast(seed % 2**31, tf.int64), step]))
-    return augment.apply(operations, images, drawn)
+    images = tf.ensure_shape(images, [*rows.shape, *table.images.shape[1:]])
+    return (
+        tf.cast(images, tf.float32) / STEPS_A_GREY_VALUE,
+        tf.ensure_shape(labels, rows.shape),
+        tf.ensure_shape(boxes, [*rows.shape, *table.boxes.shape[1:]]),
+    )

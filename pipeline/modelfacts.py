@@ -27,6 +27,7 @@ class ModelFacts:
         fail_classes: Classes whose pictures do not pass.
         image_size: Side of the square input in pixels.
         channels: 1 for grey, 3 for colour.
+        resize: How a picture becomes that input, as `models.picture.decode_picture` takes it.
         cam_layer: Layer whose activations the maps are made of.
         seed: Seed of the training run.
         records_digest: SHA-256 of the manifest of the records it was trained on.
@@ -42,6 +43,7 @@ class ModelFacts:
     fail_classes: tuple[str, ...]
     image_size: int
     channels: int
+    resize: str
     cam_layer: str
     seed: int
     records_digest: str

@@ -11,6 +11,9 @@
 | `brightness(F)` | an offset of up to F of the full range (255) either way |
 | `contrast(F)` | a factor of 1 - F to 1 + F about the picture's mean |
 | `noise(F)` | Gaussian noise whose standard deviation is 0 to F of the full range |
+
+Of a picture with boxes, one stays in view: `pipeline.augment` moves what was drawn as far as that
+takes.
 """
 
 from __future__ import annotations

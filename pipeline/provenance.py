@@ -1,11 +1,15 @@
-"""What made a result: versions and commit."""
+"""What made a result: versions, commit, machine."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
+
+from pipeline.quiet import ONEDNN_SWITCH
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "tf-keras-vis", "pillow", "lxml")
 
@@ -14,6 +18,15 @@ def versions() -> dict[str, str]:
     """Python's version and those of the packages a result depends on."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **found}
+
+
+def machine() -> dict[str, Any]:
+    """What the time and the last bits of a result depend on: processor, cores, oneDNN's setting."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        ONEDNN_SWITCH: os.environ.get(ONEDNN_SWITCH, ""),
+    }
 
 
 def git_commit() -> str:

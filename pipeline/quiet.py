@@ -1,10 +1,13 @@
-"""TensorFlow, loaded without the pages it writes on machines that have no GPU."""
+"""TensorFlow, loaded with what suits this project, without the pages it writes where no GPU is."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
+
+ONEDNN_SWITCH = "TF_ENABLE_ONEDNN_OPTS"
+"""TensorFlow's own setting, read when it is loaded; what the user has set stays."""
 
 
 def load_tensorflow() -> None:
@@ -14,6 +17,9 @@ def load_tensorflow() -> None:
     import fails, what was held back is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow leaves oneDNN off on processors without AVX-512; training takes half the time
+    # with it there too.
+    os.environ.setdefault(ONEDNN_SWITCH, "1")
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held_back:

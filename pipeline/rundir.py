@@ -74,7 +74,7 @@ class RunDir:
 
     @property
     def trunk_cache(self) -> Path:
-        """What a frozen trunk says of the pictures; there only while training runs."""
+        """What a frozen trunk says of the pictures, kept for later trainings."""
         return self.model_dir / "trunk"
 
     @property
@@ -135,24 +135,58 @@ class RunDir:
             ) from error
 
     @property
-    def training(self) -> RunDir:
+    def training_lock(self) -> Path:
+        """Held by the one run that may train this model."""
+        return self.root / "settings" / f"{self.model}-train.lock"
+
+    @property
+    def checkpoint(self) -> RunDir:
         """Where a training works until it is whole: the same paths, one folder further down."""
-        return RunDir(self.root, f"{self.model}/training")
+        return RunDir(self.root, f"{self.model}/checkpoint")
+
+    @property
+    def training_plan(self) -> Path:
+        """What a training is to do; only one that is to do the same goes on from the state."""
+        return self.model_dir / "plan.json"
+
+    @property
+    def finished_state(self) -> Path:
+        """Of an unfinished training: the model after the last finished phase."""
+        return self.model_dir / "finished.state"
+
+    @property
+    def epoch_state(self) -> Path:
+        """Of an unfinished training: where the current phase is."""
+        return self.model_dir / "epoch.state"
+
+    @property
+    def pictures(self) -> Path:
+        """Decoded pictures, there only while training runs."""
+        return self.model_dir / "pictures"
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether there is something a training goes on from."""
+        return self.finished_state.exists() or self.epoch_state.exists()
 
     @contextlib.contextmanager
     def replacing_model(self) -> Iterator[RunDir]:
-        """Yields `training`, empty; puts what it holds in the model's place when all went well.
+        """Yields `checkpoint`; puts what it holds in the model's place when all went well.
 
-        When the block raises, `training` is removed and the earlier model is as it was.
+        It may hold what an interrupted training left. When the block raises, the earlier model is
+        as it was; `checkpoint` stays if a later training can go on from it, without the pictures.
         """
-        draft = self.training
-        shutil.rmtree(draft.model_dir, ignore_errors=True)
-        draft.model_dir.mkdir(parents=True)
+        draft = self.checkpoint
+        draft.model_dir.mkdir(parents=True, exist_ok=True)
         try:
             yield draft
             self._adopt(draft)
-        finally:
-            shutil.rmtree(draft.model_dir, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(
+                draft.pictures if draft.can_resume else draft.model_dir, ignore_errors=True
+            )
+            raise
+        shutil.rmtree(draft.model_dir)
 
     def _adopt(self, new: RunDir) -> None:
         """Puts what `new` holds in the place of an earlier model.
@@ -160,13 +194,17 @@ class RunDir:
         What was evaluated, explained and reported of the earlier model goes with it. Its
         SavedModels stay: they are whole in themselves and may be in service.
         """
-        # The config goes first and comes last: without it no stage takes the rest for whole.
-        for path in (self.config, self.weights, self.history, self.history_plot, self.report):
+        # The config goes first and comes last: without it no stage takes the rest for whole. What
+        # is killed in between is adopted again by the training that goes on.
+        for path in (self.config, self.report):
             path.unlink(missing_ok=True)
-        for folder in (self.logs, self.eval, self.explain):
+        for folder in (self.eval, self.explain):
             shutil.rmtree(folder, ignore_errors=True)
-        for name in ("logs", "history", "history_plot", "weights", "config"):
-            getattr(new, name).rename(getattr(self, name))
+        if new.logs.exists():
+            shutil.rmtree(self.logs, ignore_errors=True)
+            new.logs.rename(self.logs)
+        for name in ("history", "history_plot", "weights", "config"):
+            getattr(new, name).replace(getattr(self, name))
 
     def require_forerunner(self, stage: str) -> None:
         """Looks whether what `stage` starts from is there.

@@ -25,8 +25,10 @@ class FluctuationStopping(keras.callbacks.Callback):
 
     Attributes:
         reason: Why training ended, in words.
+        stopped: Whether it ended before its last epoch.
         best_epoch: The 1-based epoch whose weights the model has in the end; 0 before the first.
         best_value: The loss of that epoch.
+        best_weights: Weights of that epoch, as `keras.Model.get_weights` gives them.
     """
 
     def __init__(
@@ -41,13 +43,29 @@ class FluctuationStopping(keras.callbacks.Callback):
         super().__init__()
         self._monitor, self._patience = monitor, patience
         self._window, self._bound, self._scale = window, bound, scale
-
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Forgets what an earlier training left."""
         self._values: list[float] = []
-        self._best_weights: list[np.ndarray] | None = None
+        self.best_weights: list[np.ndarray] = []
         self.best_epoch, self.best_value = 0, math.inf
-        self.reason = "ran all its epochs"
+        self.stopped, self.reason = False, "ran all its epochs"
+
+    @property
+    def epochs_run(self) -> int:
+        """Epochs seen so far."""
+        return len(self._values)
+
+    def facts(self) -> dict[str, Any]:
+        """All that the rule knows besides `best_weights`, as JSON values (NaN included)."""
+        return {"values": self._values, "stopped": self.stopped, "reason": self.reason}
+
+    def restore(self, facts: Mapping[str, Any], best_weights: list[np.ndarray]) -> None:
+        """Puts the rule where another one was when it gave these facts and weights."""
+        self._values = list(facts["values"])
+        self.stopped, self.reason = facts["stopped"], facts["reason"]
+        self.best_weights = best_weights
+        if best_weights:
+            finite = [value for value in self._values if math.isfinite(value)]
+            self.best_value = min(finite)
+            self.best_epoch = self._values.index(self.best_value) + 1
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keeps the weights of a new minimum; decides whether to go on."""
@@ -57,7 +75,7 @@ class FluctuationStopping(keras.callbacks.Callback):
             self._stop(f"{self._monitor} is {value}")
         elif value < self.best_value:
             self.best_value, self.best_epoch = value, epoch + 1
-            self._best_weights = self.model.get_weights()
+            self.best_weights = self.model.get_weights()
         elif epoch + 1 - self.best_epoch >= self._patience:
             self._stop(f"{self._monitor} did not improve for {self._patience} epochs")
         if self.fluctuation() > self._bound:
@@ -68,8 +86,8 @@ class FluctuationStopping(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Puts the best weights back."""
-        if self._best_weights is not None:
-            self.model.set_weights(self._best_weights)
+        if self.best_weights:
+            self.model.set_weights(self.best_weights)
 
     def fluctuation(self) -> float:
         """Mean absolute change over the window, in units of the scale; 0 before it is full."""
@@ -79,5 +97,5 @@ class FluctuationStopping(keras.callbacks.Callback):
         return float(np.abs(np.diff(recent)).mean() / self._scale)
 
     def _stop(self, reason: str) -> None:
-        self.model.stop_training = True
+        self.model.stop_training = self.stopped = True
         self.reason = reason

@@ -1,4 +1,4 @@
-"""One phase of training: schedule, stopping, record of what happened.
+"""One phase of training: schedule, stopping, and everything that can be gone on from.
 
 The phases of each model are put together in `pipeline.autoencoder_training` and
 `pipeline.backbone_training`.
@@ -6,136 +6,54 @@ The phases of each model are put together in `pipeline.autoencoder_training` and
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from pipeline.checkpoint import values_of
+from pipeline.phases import Phase, PhaseOutcome
+from pipeline.progress import EpochBar
 from pipeline.stopping import FluctuationStopping
-from records.atomic import write_text
+from pipeline.training_run import Pictures, TrainingRun
+from pipeline.waiting import WaitMeter
+from pipeline.weight_average import WeightAverage
 from records.errors import InputError
 
-
-@dataclass(frozen=True)
-class Phase:
-    """What one phase is to do.
-
-    Attributes:
-        name: Stands in `history.csv`.
-        epochs: At most.
-        steps_per_epoch: Batches an epoch.
-        learning_rate: Peak; reached after a tenth of all steps, then a half cosine down to 0.
-        monitor: What is watched on the validation split; the weights with its minimum are kept.
-        scale: The watched loss of a model that knows nothing; fluctuation is measured against it.
-    """
-
-    name: str
-    epochs: int
-    steps_per_epoch: int
-    learning_rate: float
-    monitor: str = "val_loss"
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class PhaseOutcome:
-    """What one phase did: written to `config.json`."""
-
-    name: str
-    epochs_run: int
-    best_epoch: int
-    best_value: float
-    stopped: str
-    seconds: float
-
-
-# Our columns, by what Keras calls them in a model of several outputs.
-_KERAS_NAMES = {
-    "accuracy": "logits_accuracy",
-    "logits_loss": "logits_mean",
-    "reconstruction_loss": "reconstruction_mean",
-}
-
-
-class HistoryWriter(keras.callbacks.Callback):
-    """Writes `history.csv` anew after every epoch, over all phases.
-
-    Args:
-        path: The file.
-        log_dir: Where TensorBoard's event files go.
-    """
-
-    COLUMNS = (
-        *("epoch", "phase", "seconds", "learning_rate"),
-        *("loss", "accuracy", "logits_loss", "reconstruction_loss"),
-        *("val_loss", "val_accuracy", "val_logits_loss", "val_reconstruction_loss"),
-    )
-
-    def __init__(self, path: Path, log_dir: Path) -> None:
-        super().__init__()
-        self._path, self._phase = path, ""
-        self._rows: list[dict[str, Any]] = []
-        self._summaries = tf.summary.create_file_writer(str(log_dir))
-
-    def begin_phase(self, name: str) -> None:
-        """Names the phase of the epochs to come."""
-        self._phase = name
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Starts the clock."""
-        self._started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Adds a row, and the same numbers for TensorBoard."""
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        for prefix in ("", "val_"):
-            for ours, keras_name in _KERAS_NAMES.items():
-                if prefix + keras_name in values:
-                    values[prefix + ours] = values.pop(prefix + keras_name)
-        values["learning_rate"] = float(self.model.optimizer.learning_rate)
-        row = {"epoch": len(self._rows) + 1, "phase": self._phase, **values}
-        row["seconds"] = round(time.monotonic() - self._started, 3)
-        self._rows.append({name: row.get(name, "") for name in self.COLUMNS})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_text(self._path, text.getvalue())
-        with self._summaries.as_default(step=len(self._rows)):
-            for name, value in values.items():
-                tf.summary.scalar(f"{self._phase}/{name}", value)
-        self._summaries.flush()
+TrainingBatches = Callable[[int], tf.data.Dataset]
+"""From the number of the first batch to take, to endless batches."""
 
 
 def run_phase(
     model: keras.Model,
-    training: tf.data.Dataset,
+    training: TrainingBatches,
     validation: tf.data.Dataset,
     *,
     phase: Phase,
     loss: Any,
-    history: HistoryWriter,
+    run: TrainingRun,
     metrics: Any = None,
     loss_weights: Mapping[str, float] | None = None,
+    pictures: Pictures | None = None,
 ) -> PhaseOutcome:
     """Fits `model` and leaves it with the best weights of the phase.
 
+    A phase that was interrupted goes on after its last whole epoch and ends with the same weights
+    as if nothing had been; one that was finished is not done again.
+
     Args:
-        model: Is compiled anew here.
-        training: Endless batches.
-        validation: Finite batches.
+        model: The model of `run`, or a part of it; is compiled anew here.
+        training: Gives endless `(x, y)`; the batch of a step must not depend on the first one.
+        validation: Finite batches `(x, y)`.
         phase: What to do.
         loss: As `keras.Model.compile` takes it.
-        history: Records every epoch.
+        run: The training that the phase belongs to.
         metrics: As `compile` takes it.
         loss_weights: As `compile` takes it.
+        pictures: What TensorBoard shows every few epochs: by name `[n, height, width, channels]`,
+            0 to 255.
 
     Returns:
         What was done.
@@ -143,26 +61,31 @@ def run_phase(
     Raises:
         InputError: The watched loss was never a finite number.
     """
+    if (finished := run.outcome(phase.name)) is not None:
+        return finished
     model.compile(
-        optimizer=keras.optimizers.Adam(_schedule(phase)),
+        optimizer=_make_optimizer(model, phase),
         loss=loss,
         loss_weights=loss_weights,
         metrics=metrics,
     )
-    stopping = FluctuationStopping(monitor=phase.monitor, scale=phase.scale)
-    history.begin_phase(phase.name)
+    fitting = _Fitting(model, phase, run, pictures)
+    first_epoch = fitting.restore()
     print(f"{phase.name}: up to {phase.epochs} epochs of {phase.steps_per_epoch} steps", flush=True)
-    started = time.monotonic()
-    epochs = model.fit(
-        training,
+    meter = WaitMeter(training(first_epoch * phase.steps_per_epoch))
+    stopping = fitting.stopping
+    model.fit(
+        meter.dataset,
         steps_per_epoch=phase.steps_per_epoch,
-        epochs=phase.epochs,
+        initial_epoch=first_epoch,
+        epochs=first_epoch if stopping.stopped else phase.epochs,
         validation_data=validation,
-        callbacks=[stopping, history],
+        callbacks=fitting.callbacks(meter),
         shuffle=False,
-        verbose=1 if sys.stdout.isatty() else 2,
-    ).epoch
+        verbose=0,
+    )
     if not stopping.best_epoch:
+        run.discard()
         raise InputError(
             f"The training diverged in the phase {phase.name}: {stopping.reason}.",
             "Give a larger --batch_size, a weaker --augment or another --seed.",
@@ -172,14 +95,96 @@ def run_phase(
         f"({phase.monitor} {stopping.best_value:.4f})",
         flush=True,
     )
-    return PhaseOutcome(
-        name=phase.name,
-        epochs_run=len(epochs),
-        best_epoch=stopping.best_epoch,
-        best_value=stopping.best_value,
-        stopped=stopping.reason,
-        seconds=round(time.monotonic() - started, 1),
+    return run.finish(
+        PhaseOutcome(
+            name=phase.name,
+            epochs_run=stopping.epochs_run,
+            best_epoch=stopping.best_epoch,
+            best_value=stopping.best_value,
+            stopped=stopping.reason,
+        )
     )
+
+
+class _Fitting:
+    """What takes part in one phase besides the model."""
+
+    def __init__(
+        self, model: keras.Model, phase: Phase, run: TrainingRun, pictures: Pictures | None
+    ) -> None:
+        self._model, self._phase, self._run, self._pictures = model, phase, run, pictures
+        self.stopping = FluctuationStopping(monitor=phase.monitor, scale=phase.scale)
+        self._average = WeightAverage(model, phase.weight_average) if phase.weight_average else None
+
+    def restore(self) -> int:
+        """Puts everything where an interruption left it; returns how many epochs are done."""
+        state = self._run.restore_epoch(self._phase, self._variables())
+        if state is None:
+            return 0
+        self.stopping.restore(state.facts["stopping"], list(state.arrays["best"]))
+        epochs: int = state.facts["epoch"]
+        return epochs
+
+    def callbacks(self, meter: WaitMeter) -> list[keras.callbacks.Callback]:
+        """All callbacks. Up to the average they see what was validated, then what is trained."""
+        recorder = _EpochRecorder(self._phase, self._run, meter, self._pictures)
+        average = [self._average] if self._average else []
+        saver = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: self._save(epoch + 1))
+        return [EpochBar(self._phase), recorder, self.stopping, *average, saver]
+
+    def _variables(self) -> dict[str, list[Any]]:
+        return {
+            "model": list(self._model.variables),
+            "optimizer": list(self._model.optimizer.variables),
+            "average": self._average.variables if self._average else [],
+        }
+
+    def _save(self, epoch: int) -> None:
+        arrays = {name: values_of(variables) for name, variables in self._variables().items()}
+        arrays["best"] = self.stopping.best_weights
+        facts = {"stopping": self.stopping.facts()}
+        self._run.save_epoch(self._phase, epoch, arrays, facts)
+
+
+class _EpochRecorder(keras.callbacks.Callback):
+    """Measures the epochs and hands them to the run."""
+
+    def __init__(
+        self, phase: Phase, run: TrainingRun, meter: WaitMeter, pictures: Pictures | None
+    ) -> None:
+        super().__init__()
+        self._phase, self._run, self._meter, self._pictures = phase, run, meter, pictures
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._meter.take_seconds()
+        self._started = time.monotonic()
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._waited_fraction = self._meter.take_seconds() / (time.monotonic() - self._started)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        row = {
+            **(logs or {}),
+            "seconds": round(time.monotonic() - self._started, 3),
+            "input_wait_fraction": round(self._waited_fraction, 5),
+            "learning_rate": float(self.model.optimizer.learning_rate),
+        }
+        self._run.record_epoch(self._phase, epoch + 1, row, self._pictures)
+
+
+def _make_optimizer(model: keras.Model, phase: Phase) -> keras.optimizers.Optimizer:
+    if phase.weight_decay:
+        optimizer = keras.optimizers.AdamW(_schedule(phase), weight_decay=phase.weight_decay)
+        # Scales and shifts are not what makes a model too complex.
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    else:
+        optimizer = keras.optimizers.Adam(_schedule(phase))
+    if any(layer.compute_dtype == "float16" for layer in model.layers):
+        # Small gradients would be 0 in float16. Keras adds it by itself only where the policy is
+        # that of the model, not that of its layers.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer
 
 
 def _schedule(phase: Phase) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -40,6 +40,14 @@ def test_help_names_every_flag_of_the_contract() -> None:
         "images",
         "output_dir",
         "strict",
+        "resize",
+        "reconstruction_weight",
+        "pretraining",
+        "labels_per_class",
+        "fine_tune_from",
+        "views",
+        "full_epochs",
+        "mixed_precision",
     ]:
         assert f"--{flag}:" in text or f"--[no]{flag}:" in text
 
@@ -56,6 +64,9 @@ def test_help_names_every_flag_of_the_contract() -> None:
         (["--stage=eval", "--batch_size=-1"], ["--batch_size=-1"]),
         (["--stage=eval", "--image_size=8"], ["--image_size=8"]),
         (["--stage=train", "--seed=-1"], ["--seed=-1"]),
+        (["--stage=train", "--model=none"], ["none", "autoencoder", "xception"]),
+        (["--stage=train", "--resize=crop"], ["crop", "letterbox"]),
+        (["--stage=train", "--reconstruction_weight=-2"], ["--reconstruction_weight=-2"]),
     ],
 )
 def test_a_wrong_flag_is_one_message_and_status_2(flags: list[str], words: list[str]) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
-from models import registry
+from models import files
 from models.autoencoder import reconstruction_error
 from models.picture import decode_picture
 from pipeline import plots
@@ -49,7 +49,7 @@ def run(settings: Settings) -> None:
     facts, manifest = ModelFacts.read(run_dir.config), read_manifest(run_dir.records)
     _require_same_records(facts, manifest, run_dir)
     verify_shards(manifest)
-    predict = _make_predict(registry.load_model(facts.require_weights(run_dir.weights)))
+    predict = _make_predict(files.load_model(facts.require_weights(run_dir.weights)))
     validation = _answer(predict, facts, manifest, "validation")
     rule, threshold = _choose_rule(facts, validation)
     test = _answer(predict, facts, manifest, "test")
@@ -106,7 +106,10 @@ def _dataset(facts: ModelFacts, manifest: Manifest, split: Split) -> tf.data.Dat
     return make_evaluation_dataset(
         manifest.shard_paths(split),
         decode=functools.partial(
-            decode_picture, image_size=facts.image_size, channels=facts.channels
+            decode_picture,
+            image_size=facts.image_size,
+            channels=facts.channels,
+            resize=facts.resize,
         ),
         batch_size=_BATCH_SIZE,
         count=manifest.count(split),

@@ -12,9 +12,9 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from models import registry
+from models import files
 from models.cam import METHODS, ClassActivationMap, make_cam
-from models.picture import decode_picture
+from models.picture import crop_to_picture, decode_picture
 from pipeline import overlay
 from pipeline.config import Settings
 from pipeline.evaluation import read_evaluation
@@ -85,7 +85,7 @@ def write_maps(run_dir: RunDir) -> int:
     predictions = read_evaluation(run_dir, weights_digest=facts.weights_digest).predictions
     chosen = _choose(predictions, facts)
     records = _read_records(run_dir, facts, {item.source_id for item in chosen})
-    model = registry.load_model(facts.require_weights(run_dir.weights))
+    model = files.load_model(facts.require_weights(run_dir.weights))
     cams = {_TITLES[method]: make_cam(method, model, facts.cam_layer) for method in METHODS}
     _remove_earlier(run_dir.explain)
     panels: dict[str, list[Image.Image]] = {}
@@ -188,12 +188,16 @@ def _explain(
         classes = [facts.classes.index(item.predicted) for item in batch]
         maps = {title: cam(images, classes) for title, cam in cams.items()}
         for row, item in enumerate(batch):
+            record = records[item.source_id]
             yield (
                 item,
                 overlay.Explanation(
                     picture=overlay.decode_original(encoded[row]),
-                    heatmaps={title: heatmaps[row] for title, heatmaps in maps.items()},
-                    objects=_read_objects(records[item.source_id]),
+                    heatmaps={
+                        title: _lay_back(heatmaps[row], record, facts)
+                        for title, heatmaps in maps.items()
+                    },
+                    objects=_read_objects(record),
                     caption=format_caption(item, facts.fail_classes),
                 ),
             )
@@ -201,8 +205,19 @@ def _explain(
 
 def _decode(encoded: bytes, facts: ModelFacts) -> tf.Tensor:
     return decode_picture(
-        tf.constant(encoded), image_size=facts.image_size, channels=facts.channels
+        tf.constant(encoded),
+        image_size=facts.image_size,
+        channels=facts.channels,
+        resize=facts.resize,
     )
+
+
+def _lay_back(
+    heatmap: overlay.Heatmap, record: Mapping[str, Any], facts: ModelFacts
+) -> overlay.Heatmap:
+    """Of a heatmap of the model's input, the part that covers the picture."""
+    width, height = int(record["width"]), int(record["height"])
+    return crop_to_picture(heatmap, width, height, resize=facts.resize)
 
 
 def _read_objects(record: Mapping[str, Any]) -> tuple[AnnotatedObject, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models import registry
+from models import files
 from models.serving import ServingFacts, write_saved_model
 from pipeline.config import Settings
 from pipeline.evaluation import read_evaluation
@@ -26,7 +26,7 @@ from records.manifest import read_manifest, verify_shards
 
 _CANDIDATE = ".candidate-"
 # Run, not imported: as a program it makes Keras impossible to import.
-_CLEAN_SESSION = Path(registry.__file__).resolve().with_name("clean_session.py")
+_CLEAN_SESSION = Path(files.__file__).resolve().with_name("clean_session.py")
 TOLERANCE = 1e-5
 """Largest difference of a probability between the evaluation and the SavedModel."""
 
@@ -40,7 +40,7 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     facts = ModelFacts.read(run_dir.config)
     evaluation = read_evaluation(run_dir, weights_digest=facts.weights_digest)
-    model = registry.load_model(facts.require_weights(run_dir.weights))
+    model = files.load_model(facts.require_weights(run_dir.weights))
     run_dir.export.mkdir(exist_ok=True)
     for left_over in run_dir.export.glob(f"{_CANDIDATE}*"):  # of a run that was killed
         shutil.rmtree(left_over, ignore_errors=True)
@@ -54,6 +54,7 @@ def run(settings: Settings) -> None:
                 positive_class=facts.positive_class,
                 threshold=evaluation.threshold,
                 cam_layer=facts.cam_layer,
+                resize=facts.resize,
             ),
         )
         manifest = read_manifest(run_dir.records)
@@ -113,13 +114,8 @@ def _require_same_answers(candidate: Path, shards: list[Path], expected: Predict
 def _judge_in_clean_process(candidate: Path, shards: list[Path]) -> dict[str, list]:
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers.json"
-        program = [
-            sys.executable,
-            "-I",
-            str(Path(registry.__file__).resolve().with_name("clean_session.py")),
-        ]
         done = subprocess.run(
-            [*program, str(candidate), str(answers), *map(str, shards)],
+            [sys.executable, "-I", *map(str, (_CLEAN_SESSION, candidate, answers, *shards))],
             capture_output=True,
             text=True,
             check=False,

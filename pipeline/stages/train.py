@@ -4,178 +4,207 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
+import numpy as np
 
-from models import autoencoder, losses, registry, xception
-from models.picture import decode_picture
+from models import autoencoder, backbone, losses, registry
+from models.files import save_model
+from models.picture import decode_picture, place_boxes
 from pipeline import inputs, plots, provenance
 from pipeline.autoencoder_training import AutoencoderLosses, train_autoencoder
-from pipeline.backbone_training import VIEWS, BackboneParts, train_backbone
+from pipeline.backbone_training import BackboneParts, train_backbone
 from pipeline.config import Settings
-from pipeline.modelfacts import ModelFacts, choose_fail_classes, choose_positive_class
+from pipeline.mixed_precision import computing_in
+from pipeline.modelfacts import ModelFacts, choose_fail_classes
 from pipeline.operations import parse_augmentation
+from pipeline.phases import PhaseOutcome
+from pipeline.pictures import PictureReader, PictureTable, build_picture_table
 from pipeline.rundir import RunDir
-from pipeline.training import HistoryWriter, PhaseOutcome
+from pipeline.training_pictures import TrainingPictures, draw_labelled_rows
+from pipeline.training_plan import TrainingPlan, make_plan
+from pipeline.training_run import TrainingRun
+from records.atomic import locked
 from records.errors import InputError
 from records.manifest import Manifest, file_digest, read_manifest, verify_shards
 from records.types import Split
 
+_SPLITS: tuple[Split, ...] = ("train", "validation")
+_MEASURED_AT_ONCE = 64
 _CALIBRATION_PICTURES = 256
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The flags with the model's defaults filled in, and what the records say."""
-
-    spec: registry.ModelSpec
-    manifest: Manifest
-    image_size: int
-    channels: int
-    batch_size: int
-    epochs: tuple[int, int]
-    augment: str
-    positive_class: str
-    seed: int
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.manifest.classes
-
-    @property
-    def decode(self) -> inputs.Decode:
-        return functools.partial(decode_picture, image_size=self.image_size, channels=self.channels)
-
-    @property
-    def class_weights(self) -> list[float]:
-        counts = self.manifest.counts["train"]
-        return losses.balanced_class_weights([counts[name] for name in self.classes])
-
-    def training(self, augment: str) -> tf.data.Dataset:
-        return inputs.make_training_dataset(
-            self.manifest.shard_paths("train"),
-            decode=self.decode,
-            batch_size=self.batch_size,
-            operations=parse_augmentation(augment),
-            count=self.manifest.count("train"),
-            seed=self.seed,
-        )
-
-    def measured(self, split: Split) -> tf.data.Dataset:
-        return inputs.make_evaluation_dataset(
-            self.manifest.shard_paths(split),
-            decode=self.decode,
-            batch_size=64,
-            count=self.manifest.count(split),
-        )
+# Facts of the model that the plan holds under the same names.
+_SHARED = (
+    *("model", "classes", "positive_class", "image_size", "channels", "resize", "seed"),
+    *("records_digest", "versions", "git_commit"),
+)
 
 
 def run(settings: Settings) -> None:
-    """Trains the model that the settings name.
+    """Trains the model that the settings name, or goes on where that was interrupted.
 
     Raises:
-        InputError: Records are missing, a flag does not fit them, or weights cannot be had.
+        InputError: Records are missing, a flag does not fit them, weights cannot be had, or another
+            training of this model runs in the same run directory.
+        KeyboardInterrupt: With a sentence on how to go on, if there is something to go on from.
     """
     run_dir = RunDir(settings.work_dir, settings.model)
-    plan = _plan(settings, read_manifest(run_dir.records))
-    verify_shards(plan.manifest, splits=("train", "validation"))
+    manifest = read_manifest(run_dir.records)
+    plan = make_plan(settings, manifest, registry.MODELS[settings.model])
+    verify_shards(manifest, splits=("train", "validation"))
     if plan.positive_class:
         print(f"The class that must be caught is {plan.positive_class}.", flush=True)
-    keras.utils.set_random_seed(settings.seed)
-    started = time.monotonic()
-    with run_dir.replacing_model() as draft:
-        history = HistoryWriter(draft.history, draft.logs)
-        train = _train_autoencoder if plan.spec.reconstructs else _train_backbone
-        model, outcomes = train(plan, settings, draft, history)
-        registry.save_model(draft.weights, model)
-        plots.write_history(draft.history)
-        facts = _facts(plan, settings, draft, outcomes, time.monotonic() - started)
-        facts.write(draft.config)
+    with locked(run_dir.training_lock) as alone:
+        if not alone:
+            raise InputError(
+                f"{run_dir.model_dir} is being trained by another process.",
+                "Wait for it, or give another --work_dir.",
+            )
+        try:
+            with run_dir.replacing_model() as draft:
+                plan.settle(draft)
+                facts = _train(plan, settings, manifest, draft)
+        except KeyboardInterrupt:
+            if run_dir.checkpoint.can_resume:
+                raise KeyboardInterrupt("The same command goes on from where it was.") from None
+            raise
     print(
-        f"Trained {settings.model} on {plan.manifest.count('train')} pictures in "
+        f"Trained {plan.model} on {plan.training_pictures} pictures in "
         f"{facts.training['seconds']:.0f} s: {run_dir.weights}"
     )
 
 
-def _plan(settings: Settings, manifest: Manifest) -> _Plan:
-    spec = registry.MODELS[settings.model]
-    augment = spec.augment if settings.augment == "default" else settings.augment
-    pretrain = spec.pretrain_epochs if settings.pretrain_epochs < 0 else settings.pretrain_epochs
-    return _Plan(
-        spec=spec,
-        manifest=manifest,
-        image_size=settings.image_size or spec.image_size,
-        channels=1 if manifest.is_grey else 3,
-        batch_size=min(settings.batch_size or spec.batch_size, manifest.count("train")),
-        epochs=(pretrain, settings.epochs or spec.epochs),
-        augment=augment,
-        positive_class=choose_positive_class(
-            manifest.classes, manifest.counts["train"], asked=settings.positive_class
+def _train(plan: TrainingPlan, settings: Settings, manifest: Manifest, draft: RunDir) -> ModelFacts:
+    table, validation = (_read_pictures(plan, manifest, draft, split) for split in _SPLITS)
+    rows = draw_labelled_rows(table.labels, per_class=plan.labels_per_class, seed=plan.seed)
+    training = TrainingPictures(
+        table, rows, plan.batch_size, parse_augmentation(plan.augment), plan.seed
+    )
+    counts = np.bincount(table.labels[rows], minlength=len(plan.classes))
+    weights = losses.balanced_class_weights(counts.tolist())
+    loss = losses.WeightedCrossEntropy(weights)
+    keras.utils.set_random_seed(plan.seed)
+    if plan.fine_tune_from:
+        model, run, outcomes = _train_backbone(plan, settings, training, validation, loss, draft)
+    else:
+        model, run, outcomes = _train_autoencoder(plan, training, validation, loss, draft)
+    save_model(draft.weights, model)
+    plots.write_history(draft.history)
+    facts = _make_facts(plan, draft, run, outcomes, class_weights=weights)
+    facts.write(draft.config)
+    return facts
+
+
+def _read_pictures(
+    plan: TrainingPlan, manifest: Manifest, draft: RunDir, split: Split
+) -> PictureTable:
+    size, resize = plan.image_size, plan.resize
+    return build_picture_table(
+        draft.pictures / split,
+        manifest.shard_paths(split),
+        reader=PictureReader(
+            decode=functools.partial(
+                decode_picture, image_size=size, channels=plan.channels, resize=resize
+            ),
+            place=functools.partial(place_boxes, image_size=size, resize=resize),
         ),
-        seed=settings.seed,
+        count=manifest.count(split),
+        description=f"{split} pictures",
     )
 
 
 def _train_autoencoder(
-    plan: _Plan, settings: Settings, run_dir: RunDir, history: HistoryWriter
-) -> tuple[keras.Model, list[PhaseOutcome]]:
-    mean, variance = inputs.measure_grey(plan.measured("train"))
+    plan: TrainingPlan,
+    training: TrainingPictures,
+    validation: PictureTable,
+    loss: losses.WeightedCrossEntropy,
+    draft: RunDir,
+) -> tuple[keras.Model, TrainingRun, list[PhaseOutcome]]:
+    mean, variance = inputs.measure_grey(training.table)
     model = _build(plan, mean=mean, variance=variance)
-    outcomes = train_autoencoder(
-        model,
-        autoencoder.reconstruction_model(model),
-        plan.training(plan.augment),
-        plan.measured("validation"),
-        losses=AutoencoderLosses(
-            losses.WeightedCrossEntropy(plan.class_weights), losses.ReconstructionLoss(variance)
-        ),
-        epochs=plan.epochs,
-        steps_per_epoch=math.ceil(plan.manifest.count("train") / plan.batch_size),
-        learning_rate=plan.spec.learning_rate,
-        classes=len(plan.classes),
-        history=history,
-    )
-    return model, outcomes
+    run = TrainingRun(draft, model)
+    with computing_in(model, plan.precision):
+        outcomes = train_autoencoder(
+            model,
+            autoencoder.reconstruction_model(model),
+            training=training,
+            validation=inputs.make_table_dataset(validation, batch_size=_MEASURED_AT_ONCE),
+            losses=AutoencoderLosses(
+                loss,
+                loss.of_pictures,
+                losses.EvidenceLoss(),
+                losses.ReconstructionLoss(variance),
+                plan.evidence_weight,
+                plan.reconstruction_weight,
+            ),
+            plan=plan,
+            run=run,
+        )
+    return model, run, outcomes
 
 
 def _train_backbone(
-    plan: _Plan, settings: Settings, run_dir: RunDir, history: HistoryWriter
-) -> tuple[keras.Model, list[PhaseOutcome]]:
+    plan: TrainingPlan,
+    settings: Settings,
+    training: TrainingPictures,
+    validation: PictureTable,
+    loss: keras.losses.Loss,
+    draft: RunDir,
+) -> tuple[keras.Model, TrainingRun, list[PhaseOutcome]]:
     model = _build(plan)
-    _start_backbone(model, settings.backbone_weights, plan)
-    cut, head = plan.spec.fine_tune_from, "dropout"
-    parts = BackboneParts(
-        trunk=xception.segment(model, end=cut),
-        blocks=xception.segment(model, cut, head),
-        head=xception.segment(model, head),
-        upper=xception.segment(model, cut),
-    )
-    outcomes = train_backbone(
-        parts,
-        plan.training(plan.augment),
-        plan.measured("validation"),
-        cache_dir=run_dir.trunk_cache,
-        counts=(plan.manifest.count("train"), plan.manifest.count("validation")),
-        loss=losses.WeightedCrossEntropy(plan.class_weights),
-        epochs=plan.epochs,
-        views=VIEWS if plan.augment else 1,
-        batch_size=plan.batch_size,
-        learning_rate=plan.spec.learning_rate,
-        classes=len(plan.classes),
-        seed=plan.seed,
-        history=history,
-    )
-    return model, outcomes
+    parts = _cut(plan, model)
+    run = TrainingRun(draft, model)
+    if not run.resumed:
+        _start_backbone(model, settings.backbone_weights, plan, training)
+    with computing_in(model, plan.precision):
+        outcomes = train_backbone(
+            parts,
+            training,
+            validation,
+            plan=plan,
+            cache_dir=RunDir(settings.work_dir, plan.model).trunk_cache,
+            loss=loss,
+            run=run,
+        )
+    return model, run, outcomes
 
 
-def _build(plan: _Plan, **statistics: float) -> keras.Model:
+def _cut(plan: TrainingPlan, model: keras.Model) -> BackboneParts:
     try:
-        return plan.spec.build(
+        trunk, blocks, head, upper = backbone.cut_model(model, plan.fine_tune_from)
+    except ValueError as error:
+        raise InputError(
+            f"--fine_tune_from={plan.fine_tune_from} does not fit the model. {error}",
+            "Leave the flag out, or name a block that all of the picture goes through.",
+        ) from error
+    return BackboneParts(trunk=trunk, blocks=blocks, head=head, upper=upper, whole=model)
+
+
+def _start_backbone(
+    model: keras.Model, weights: str, plan: TrainingPlan, training: TrainingPictures
+) -> None:
+    if weights == "calibrated":
+        batches = inputs.make_training_dataset(
+            training.table, batch_size=plan.batch_size, operations=(), seed=plan.seed
+        ).take(max(1, _CALIBRATION_PICTURES // plan.batch_size))
+        backbone.calibrate_batch_norm(model, (images for images, *_ in batches))
+        return
+    network = registry.MODELS[plan.model].backbone
+    assert network is not None
+    try:
+        backbone.load_backbone(model, network, weights)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"--backbone_weights={weights} cannot be loaded: {str(error).strip()[:300]}",
+            f"Give the path of the weights file that keras.applications publishes for "
+            f"{network.function} without its top, downloaded where there is a network; or take "
+            "--backbone_weights=calibrated, which needs no file.",
+        ) from error
+
+
+def _build(plan: TrainingPlan, **statistics: float) -> keras.Model:
+    try:
+        return registry.MODELS[plan.model].build(
             image_size=plan.image_size,
             channels=plan.channels,
             classes=len(plan.classes),
@@ -184,58 +213,31 @@ def _build(plan: _Plan, **statistics: float) -> keras.Model:
     except ValueError as error:
         raise InputError(
             f"--image_size={plan.image_size} does not fit the model. {error}",
-            f"Leave the flag out, or give for instance --image_size={plan.spec.image_size}.",
+            "Leave the flag out, or give for instance "
+            f"--image_size={registry.MODELS[plan.model].image_size}.",
         ) from error
 
 
-def _start_backbone(model: keras.Model, weights: str, plan: _Plan) -> None:
-    if weights == "calibrated":
-        batches = plan.training("").take(max(1, _CALIBRATION_PICTURES // plan.batch_size))
-        xception.calibrate_batch_norm(model, (images for images, _ in batches))
-        return
-    try:
-        xception.load_backbone(model, weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"--backbone_weights={weights} cannot be loaded: {str(error).strip()[:300]}",
-            "Give the path of xception_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
-            "keras.applications, downloaded where there is a network; or take "
-            "--backbone_weights=calibrated, which needs no file.",
-        ) from error
-
-
-def _facts(
-    plan: _Plan,
-    settings: Settings,
-    run_dir: RunDir,
-    outcomes: list[PhaseOutcome],
-    seconds: float,
+def _make_facts(
+    plan: TrainingPlan,
+    draft: RunDir,
+    run: TrainingRun,
+    outcomes: Sequence[PhaseOutcome],
+    *,
+    class_weights: Sequence[float],
 ) -> ModelFacts:
-    asked: dict[str, Any] = {
-        "batch_size": plan.batch_size,
-        "epochs": plan.epochs[1],
-        "pretrain_epochs": plan.epochs[0],
-        "augment": plan.augment,
-        "class_weights": plan.class_weights,
+    training = {
+        **plan.to_json(),
+        "class_weights": class_weights,
+        "phases": [dataclasses.asdict(outcome) for outcome in outcomes],
+        "seconds": round(run.seconds, 1),
+        "input_wait_fraction": round(run.input_wait_fraction, 5),
+        **provenance.machine(),
     }
-    if plan.spec.fine_tune_from:
-        asked["backbone_weights"] = settings.backbone_weights
     return ModelFacts(
-        model=settings.model,
-        classes=plan.classes,
-        positive_class=plan.positive_class,
         fail_classes=choose_fail_classes(plan.classes, positive_class=plan.positive_class),
-        image_size=plan.image_size,
-        channels=plan.channels,
-        cam_layer=plan.spec.cam_layer,
-        seed=plan.seed,
-        records_digest=plan.manifest.digest,
-        weights_digest=file_digest(run_dir.weights),
-        training={
-            **asked,
-            "phases": [dataclasses.asdict(outcome) for outcome in outcomes],
-            "seconds": round(seconds, 1),
-        },
-        versions=provenance.versions(),
-        git_commit=provenance.git_commit(),
+        cam_layer=registry.MODELS[plan.model].cam_layer,
+        weights_digest=file_digest(draft.weights),
+        **{name: getattr(plan, name) for name in _SHARED},
+        training={name: value for name, value in training.items() if name not in _SHARED},
     )

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from models import autoencoder, registry
+from models import autoencoder, files
 from models.losses import ReconstructionLoss, WeightedCrossEntropy, balanced_class_weights
 
 
@@ -37,7 +37,7 @@ def test_the_input_is_normalised_by_the_training_statistics() -> None:
 
 def test_a_decoder_that_says_nothing_reconstructs_the_mean_picture() -> None:
     model = build()
-    layer = model.get_layer("reconstruct")
+    layer = model.get_layer("pixels")
     layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
     np.testing.assert_allclose(model(images)["reconstruction"], 100, atol=1e-4)
@@ -53,10 +53,61 @@ def test_pretraining_changes_the_encoder_that_classifies() -> None:
     assert np.abs(model(images)["logits"].numpy() - before).max() > 1e-4
 
 
-@pytest.mark.parametrize("image_size", [40, 33])
-def test_a_size_the_strides_do_not_divide_is_refused(image_size: int) -> None:
-    with pytest.raises(ValueError, match="multiple of 16"):
+@pytest.mark.parametrize(("image_size", "stride"), [(33, 8), (100, 16), (240, 32), (1000, 32)])
+def test_a_size_the_strides_do_not_divide_is_refused(image_size: int, stride: int) -> None:
+    with pytest.raises(ValueError, match=f"multiple of {stride}"):
         build(image_size=image_size)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "stages"), [(32, 3), (64, 3), (96, 4), (128, 4), (192, 5), (256, 5), (512, 5)]
+)
+def test_the_encoder_halves_until_some_eight_cells_are_left(image_size: int, stages: int) -> None:
+    assert autoencoder.count_stages(image_size) == stages
+
+
+def test_evidence_lies_where_its_cells_are() -> None:
+    model = build(image_size=64)
+    cells = keras.Model(model.get_layer(autoencoder.CAM_LAYER).output, model.output["evidence"])
+    features = np.zeros((1, 16, 16, 96), np.float32)
+    weights = model.get_layer("evidence_logits")
+    weights.set_weights([np.ones_like(weights.get_weights()[0]), np.array([-3.0], np.float32)])
+    features[0, 2, 5] = 1.0
+    seen = cells(features).numpy()
+    assert seen.shape == (1, 16, 16)
+    assert seen[0, 2, 5] == 93.0 and (np.delete(seen.ravel(), 2 * 16 + 5) == -3.0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_decoder_lays_its_pixels_row_by_row(channels: int) -> None:
+    model = build(image_size=32, channels=channels, mean=0.0, variance=1.0)
+    # One cell of 4 x 4 pixels: the last convolution is made to say each channel's own number.
+    layer = model.get_layer("pixels")
+    kernel, bias = layer.get_weights()
+    px = 32 // layer.output.shape[1]
+    layer.set_weights([np.zeros_like(kernel), np.arange(len(bias), dtype=np.float32)])
+    picture = model(np.zeros((1, 32, 32, channels), np.float32))["reconstruction"].numpy()[0]
+    cell = np.arange(px * px * channels).reshape(px, px, channels)
+    np.testing.assert_array_equal(picture, np.tile(cell, (32 // px, 32 // px, 1)))
+
+
+def test_the_evidence_gates_the_head() -> None:
+    model = build()
+    head = keras.Model(
+        model.get_layer(autoencoder.CAM_LAYER).output, model.get_layer("pooled").output
+    )
+    layer = model.get_layer("evidence_logits")
+    kernel, _ = layer.get_weights()
+    features = np.random.default_rng(0).uniform(0, 1, head.input_shape[1:])[np.newaxis]
+    filters = features.shape[-1]
+    for bias, gate in ((-100.0, 0.0), (100.0, 1.0)):
+        layer.set_weights([np.zeros_like(kernel), np.array([bias], np.float32)])
+        pooled = head(features.astype(np.float32)).numpy()[0]
+        largest = features[0].max(axis=(0, 1))
+        np.testing.assert_allclose(pooled[:filters], features[0].mean(axis=(0, 1)), rtol=1e-5)
+        np.testing.assert_allclose(pooled[filters : 2 * filters], largest, rtol=1e-5)
+        np.testing.assert_allclose(pooled[2 * filters : -1], gate * largest, rtol=1e-5)
+        assert pooled[-1] == gate
 
 
 def test_reconstruction_error_is_the_root_mean_square() -> None:
@@ -96,9 +147,9 @@ def test_equal_weights_are_equal_bytes_and_load_again(tmp_path: Path) -> None:
     first, second = tmp_path / "first.keras", tmp_path / "second.keras"
     for path in (first, second):
         keras.utils.clear_session()  # Keras counts up the names of models through a process
-        registry.save_model(path, build())
+        files.save_model(path, build())
         time.sleep(2.1)  # dates in a ZIP archive count in steps of two seconds
     assert first.read_bytes() == second.read_bytes()
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
-    loaded = registry.load_model(first)
+    loaded = files.load_model(first)
     np.testing.assert_array_equal(loaded(images)["logits"], build()(images)["logits"])

@@ -5,9 +5,11 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from models.picture import decode_picture
+from models.picture import RESIZES, crop_to_picture, decode_picture, place_boxes
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 40), np.uint8)
@@ -21,9 +23,11 @@ def encode(pixels: np.ndarray, image_format: str) -> bytes:
     return buffer.getvalue()
 
 
-def decode(encoded: bytes, *, image_size: int = 40, channels: int = 1) -> np.ndarray:
+def decode(
+    encoded: bytes, *, image_size: int = 40, channels: int = 1, resize: str = "stretch"
+) -> np.ndarray:
     traced = tf.function(
-        lambda x: decode_picture(x, image_size=image_size, channels=channels),
+        lambda x: decode_picture(x, image_size=image_size, channels=channels, resize=resize),
         input_signature=[tf.TensorSpec([], tf.string)],
     )
     return traced(encoded).numpy()
@@ -72,6 +76,85 @@ def test_shrinking_averages_instead_of_picking() -> None:
     chequer = np.indices((64, 64)).sum(axis=0) % 2 * 255
     decoded = decode(encode(chequer.astype(np.uint8), "PNG"), image_size=16)
     np.testing.assert_allclose(decoded[2:-2, 2:-2], 127.5, atol=2)
+
+
+@pytest.mark.parametrize("side", [20, 40, 64])
+def test_a_square_picture_gives_the_same_under_both(side: int) -> None:
+    stretched, boxed = (
+        decode(encode(COLOUR, "PNG"), image_size=side, channels=3, resize=r) for r in RESIZES
+    )
+    np.testing.assert_array_equal(stretched, boxed)
+
+
+def test_a_letterbox_keeps_the_aspect_ratio_and_fills_with_the_mean_of_each_channel() -> None:
+    wide = COLOUR[:10, :40]
+    decoded = decode(encode(wide, "PNG"), channels=3, resize="letterbox")
+    np.testing.assert_array_equal(decoded[15:25], wide)
+    mean = wide.mean(axis=(0, 1))
+    for filling in (decoded[:15], decoded[25:]):
+        np.testing.assert_allclose(filling, np.broadcast_to(mean, filling.shape), atol=1e-3)
+
+
+def test_a_high_picture_is_filled_on_the_left_and_right() -> None:
+    decoded = decode(encode(DEEP[:, :9], "PNG"), resize="letterbox")[..., 0]
+    # 31 columns are left over, 15 of them on the left.
+    np.testing.assert_allclose(decoded[:, 15:24], DEEP[:, :9] / 257.0, atol=1e-4)
+    mean = np.mean(DEEP[:, :9] / 257.0)
+    np.testing.assert_allclose(np.delete(decoded, np.s_[15:24], axis=1), mean, atol=1e-3)
+
+
+def test_a_letterbox_is_the_stretched_picture_of_its_own_shape() -> None:
+    encoded = encode(GREY[:30], "PNG")
+    decoded = decode(encoded, image_size=20, resize="letterbox")
+    expected = tf.image.resize(GREY[:30, :, None], [15, 20], antialias=True)
+    np.testing.assert_allclose(decoded[2:17], expected, atol=1e-4)
+
+
+def test_a_line_of_pixels_keeps_one_row() -> None:
+    decoded = decode(encode(np.full((1, 400), 9, np.uint8), "PNG"), resize="letterbox")
+    np.testing.assert_allclose(decoded, 9, atol=1e-4)
+
+
+def test_an_unknown_way_of_resizing_is_refused() -> None:
+    with pytest.raises(ValueError, match="letterbox"):
+        decode(encode(GREY, "PNG"), resize="crop")
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@settings(max_examples=30, deadline=None)
+@given(width=st.integers(1, 90), height=st.integers(1, 90))
+def test_boxes_lie_where_the_picture_shows_what_they_enclose(
+    resize: str, width: int, height: int
+) -> None:
+    size = 40
+    placed = place_boxes(
+        tf.constant([[0.0, 0, 1, 1], [0.25, 0.5, 0.75, 0.5]]),
+        tf.constant(width, tf.int64),
+        tf.constant(height, tf.int64),
+        image_size=size,
+        resize=resize,
+    ).numpy()
+    # What of the input is not filling is found by marking it.
+    pixels = decode_picture(
+        tf.io.encode_png(np.indices((height, width)).sum(axis=0)[..., None].astype(np.uint8)),
+        image_size=size,
+        channels=1,
+        resize=resize,
+    )
+    left, top, right, bottom = np.rint(placed[0] * size).astype(int)
+    np.testing.assert_allclose(placed[0] * size, [left, top, right, bottom], atol=1e-4)
+    whole = crop_to_picture(pixels.numpy(), width, height, resize=resize)
+    assert whole.shape == (bottom - top, right - left, 1)
+    np.testing.assert_array_equal(whole, pixels[top:bottom, left:right])
+    middle = placed[0, :2] + (placed[0, 2:] - placed[0, :2]) * [[0.25, 0.5], [0.75, 0.5]]
+    np.testing.assert_allclose(placed[1], middle.ravel(), atol=1e-5)
+
+
+def test_boxes_of_a_wide_picture() -> None:
+    placed = place_boxes(
+        tf.constant([[0.0, 0.0, 0.5, 1.0]]), 200, 100, image_size=64, resize="letterbox"
+    )
+    np.testing.assert_allclose(placed, [[0, 0.25, 0.5, 0.75]])
 
 
 @pytest.mark.parametrize("encoded", [b"", b"not a picture", encode(GREY, "JPEG")[:400]])

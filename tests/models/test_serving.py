@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from models.autoencoder import build_autoencoder
+from models.picture import decode_picture
 from models.serving import ServingFacts, judge, write_saved_model
 
-IO_NIO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.25, "encode4")
-SIX = ServingFacts(("a", "b", "io"), ("a", "b"), "", 0.0, "encode4")
+IO_NIO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.25, "encode4", "stretch")
+SIX = ServingFacts(("a", "b", "io"), ("a", "b"), "", 0.0, "encode4", "stretch")
 
 
 def png(size: tuple[int, int], seed: int, *, deep: bool = False) -> bytes:
@@ -46,7 +48,9 @@ def test_two_classes_are_decided_by_the_threshold() -> None:
 
 
 def test_a_score_on_the_threshold_fails() -> None:
-    answers = judge(tf.zeros([1, 2]), ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, ""))
+    answers = judge(
+        tf.zeros([1, 2]), ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "", "stretch")
+    )
     assert answers["decision"].numpy().tolist() == [b"fail"]
 
 
@@ -60,7 +64,7 @@ def test_more_classes_are_decided_by_the_largest_and_only_io_passes() -> None:
 
 
 def test_the_positive_class_may_come_first() -> None:
-    facts = ServingFacts(("bad", "good"), ("bad",), "bad", 0.5, "")
+    facts = ServingFacts(("bad", "good"), ("bad",), "bad", 0.5, "", "stretch")
     answers = judge(tf.constant([[2.0, 0.0], [0.0, 2.0]]), facts)
     assert answers["label"].numpy().tolist() == [b"bad", b"good"]
 
@@ -121,6 +125,29 @@ def test_bytes_tensor_and_keras_agree(saved: tuple) -> None:
     assert explained["heatmap"].numpy().max() <= 1
 
 
+def test_pictures_are_letterboxed_where_the_model_was_trained_so(
+    saved: tuple, tmp_path: Path
+) -> None:
+    model, stretching = saved
+    facts = dataclasses.replace(IO_NIO, resize="letterbox")
+    write_saved_model(tmp_path / "1", model, facts)
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    encoded = [png((20, 64), 1), png((50, 10), 2), png((40, 40), 3)]
+    images = [
+        decode_picture(picture, image_size=32, channels=1, resize="letterbox")
+        for picture in encoded
+    ]
+    logits = model(tf.stack(images), training=False)["logits"]
+    expected = tf.nn.softmax(logits).numpy()
+    for name in ("serving_default", "explain"):
+        answers = loaded.signatures[name](image_bytes=tf.constant(encoded))
+        np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-6)
+    stretched = stretching.signatures["serving_default"](image_bytes=tf.constant(encoded))
+    gaps = np.abs(stretched["probabilities"] - expected).max(axis=1)
+    assert (gaps[:2] > 1e-5).all()  # the two that are not square
+    assert gaps[2] < 1e-6
+
+
 def test_the_served_map_is_the_map_of_the_explain_stage(saved: tuple) -> None:
     from models.cam import make_cam
 
@@ -135,7 +162,7 @@ def test_the_served_map_is_the_map_of_the_explain_stage(saved: tuple) -> None:
 
 def test_no_saved_model_is_left_half(tmp_path: Path) -> None:
     model = build_autoencoder(image_size=32, channels=1, classes=2, mean=0.0, variance=1.0)
-    bad = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "no_such_layer")
+    bad = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "no_such_layer", "stretch")
     with pytest.raises(ValueError, match="no_such_layer"):
         write_saved_model(tmp_path / "1", model, bad)
     assert not (tmp_path / "1").exists()

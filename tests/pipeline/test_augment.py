@@ -20,9 +20,13 @@ def pictures(batch: int = 8, side: int = 12, channels: int = 1) -> tf.Tensor:
     return tf.constant(rng.uniform(0, 255, (batch, side, side, channels)).astype(np.float32))
 
 
+def no_boxes(batch: int) -> tf.Tensor:
+    return tf.zeros([batch, 1, 4])
+
+
 def augmented(line: str, images: tf.Tensor, seed: tuple[int, int] = (1, 2)) -> np.ndarray:
     operations = parse_augmentation(line)
-    drawn = augment.draw(operations, images.shape[0], tf.constant(seed))
+    drawn = augment.draw(operations, no_boxes(images.shape[0]), tf.constant(seed))
     return augment.apply(operations, images, drawn).numpy()
 
 
@@ -86,7 +90,9 @@ def test_eager_and_tf_data_give_the_same() -> None:
     operations = parse_augmentation(ALL)
 
     def work(batch: tf.Tensor) -> tf.Tensor:
-        return augment.apply(operations, batch, augment.draw(operations, 8, tf.constant([1, 2])))
+        return augment.apply(
+            operations, batch, augment.draw(operations, no_boxes(8), tf.constant([1, 2]))
+        )
 
     inside = next(iter(tf.data.Dataset.from_tensors(images).map(work)))
     np.testing.assert_allclose(inside, augmented(ALL, images), atol=1e-3)
@@ -112,7 +118,7 @@ def test_values_stay_in_range_and_shape(seed: int, line: str) -> None:
 def test_brightness_and_contrast_follow_their_formula() -> None:
     images = tf.constant(np.linspace(100, 150, 4 * 4 * 4, dtype=np.float32).reshape(4, 4, 4, 1))
     operations = parse_augmentation("brightness(0.1)|contrast(0.2)")
-    drawn = augment.draw(operations, 4, tf.constant([5, 6]))
+    drawn = augment.draw(operations, no_boxes(4), tf.constant([5, 6]))
     mean = images.numpy().mean(axis=(1, 2, 3), keepdims=True)
     expected = (images.numpy() - mean) * drawn.gain.numpy() + mean + drawn.offset.numpy()
     np.testing.assert_allclose(augment.apply(operations, images, drawn), expected, rtol=1e-5)
@@ -123,14 +129,14 @@ def test_brightness_and_contrast_follow_their_formula() -> None:
 def test_noise_has_the_deviation_drawn() -> None:
     images = tf.fill([2, 200, 200, 1], 128.0)
     operations = parse_augmentation("noise(0.05)")
-    drawn = augment.draw(operations, 2, tf.constant([5, 6]))
+    drawn = augment.draw(operations, no_boxes(2), tf.constant([5, 6]))
     result = augment.apply(operations, images, drawn).numpy()
     np.testing.assert_allclose(result.std(axis=(1, 2, 3)), drawn.noise.numpy().ravel(), rtol=0.03)
 
 
 def test_rotation_turns_about_the_centre_by_the_angle_drawn() -> None:
     operations = parse_augmentation("rotate(30)")
-    affine = augment.draw(operations, 16, tf.constant([7, 8])).affine.numpy()
+    affine = augment.draw(operations, no_boxes(16), tf.constant([7, 8])).affine.numpy()
     np.testing.assert_allclose(np.linalg.det(affine), 1, atol=1e-5)
     np.testing.assert_allclose(affine[:, :2, 2], 0)
     angles = np.degrees(np.arctan2(affine[:, 1, 0], affine[:, 0, 0]))
@@ -140,7 +146,7 @@ def test_rotation_turns_about_the_centre_by_the_angle_drawn() -> None:
 
 def test_crop_stays_inside_the_picture_and_maps_corners_there() -> None:
     operations = parse_augmentation("crop(0.5)")
-    affine = augment.draw(operations, 64, tf.constant([7, 8])).affine.numpy()
+    affine = augment.draw(operations, no_boxes(64), tf.constant([7, 8])).affine.numpy()
     corners = np.array([[-1, 1, -1, 1], [-1, -1, 1, 1], [1, 1, 1, 1]])
     reached = (affine @ corners)[:, :2]
     assert np.abs(reached).max() <= 1 + 1e-6
@@ -151,7 +157,7 @@ def test_crop_stays_inside_the_picture_and_maps_corners_there() -> None:
 def test_shift_moves_whole_pixels_as_drawn() -> None:
     images = pictures(batch=1, side=8)
     operations = parse_augmentation("shift(0.25)")
-    drawn = augment.draw(operations, 1, tf.constant([0, 0]))
+    drawn = augment.draw(operations, no_boxes(1), tf.constant([0, 0]))
     affine = np.eye(3, dtype=np.float32)[None]
     affine[0, 0, 2] = 2 * 2 / 8  # two of eight columns: output column 0 shows input column 2
     moved = augment.Draw(tf.constant(affine), drawn.offset, drawn.gain, drawn.noise, [0, 0])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,28 @@ def test_defaults_are_a_whole_run() -> None:
     assert (settings.stage, settings.model, settings.layout) == ("all", "autoencoder", "auto")
 
 
-@pytest.mark.parametrize("name", ["seed", "image_size", "batch_size", "epochs"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "seed",
+        "image_size",
+        "batch_size",
+        "labels_per_class",
+        "views",
+        "full_epochs",
+        "evidence_weight",
+    ],
+)
 def test_a_negative_number_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"--{name}=-1"):
         Settings(data_dir=Path("tests"), **{name: -1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["epochs", "pretrain_epochs", "reconstruction_weight"])
+def test_minus_one_is_the_models_own_and_less_is_refused(name: str) -> None:
+    assert getattr(Settings(data_dir=Path("tests"), **{name: -1}), name) == -1  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"--{name}=-2"):
+        Settings(data_dir=Path("tests"), **{name: -2})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +83,7 @@ def test_model_facts_come_back_as_they_were(tmp_path: Path) -> None:
         fail_classes=("nio",),
         image_size=128,
         channels=1,
+        resize="letterbox",
         cam_layer="encode4",
         seed=3,
         records_digest="ab",
@@ -81,7 +101,20 @@ def test_weights_that_are_not_those_described_are_refused(tmp_path: Path) -> Non
     weights.write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
     facts = ModelFacts(
-        "autoencoder", ("io", "nio"), "nio", ("nio",), 128, 1, "encode4", 0, "", digest, {}, {}, ""
+        "autoencoder",
+        ("io", "nio"),
+        "nio",
+        ("nio",),
+        128,
+        1,
+        "stretch",
+        "encode4",
+        0,
+        "",
+        digest,
+        {},
+        {},
+        "",
     )
     assert facts.require_weights(weights) == weights
     weights.write_bytes(b"abd")
@@ -143,7 +176,7 @@ def test_a_whole_training_replaces_the_old_but_leaves_the_saved_models(tmp_path:
     assert set(after.values()) == {"new"}
     assert set(after) == {run_dir.config, run_dir.weights, run_dir.history, run_dir.history_plot,
                           run_dir.logs / "events"}  # fmt: skip
-    assert not run_dir.training.model_dir.exists()
+    assert not run_dir.checkpoint.model_dir.exists()
 
 
 def test_a_training_that_fails_leaves_the_old_model_and_nothing_else(tmp_path: Path) -> None:
@@ -155,6 +188,49 @@ def test_a_training_that_fails_leaves_the_old_model_and_nothing_else(tmp_path: P
         raise KeyboardInterrupt
     assert sorted(run_dir.model_dir.rglob("*")) == before
     assert run_dir.weights.read_text() == "old"
+
+
+@pytest.mark.parametrize("left", ["finished_state", "epoch_state"])
+def test_a_training_that_can_go_on_keeps_what_it_goes_on_from(tmp_path: Path, left: str) -> None:
+    run_dir = RunDir(tmp_path, "autoencoder")
+    with pytest.raises(KeyboardInterrupt), run_dir.replacing_model() as draft:
+        for path in (getattr(draft, left), draft.training_plan, draft.pictures / "train"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("half")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), run_dir.replacing_model():
+        raise KeyboardInterrupt  # before there are pictures
+    with run_dir.replacing_model() as draft:
+        assert getattr(draft, left).read_text() == draft.training_plan.read_text() == "half"
+        assert not draft.pictures.exists()
+        fill(draft, "new")
+    assert not run_dir.checkpoint.model_dir.exists()
+
+
+def test_what_was_killed_while_it_took_its_place_does_so_again(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path, "autoencoder")
+    fill(run_dir.checkpoint, "new")
+    # As far as it got: the event files have moved, the rest has not.
+    run_dir.checkpoint.logs.rename(run_dir.logs)
+    with run_dir.replacing_model():
+        pass
+    for path in (run_dir.config, run_dir.weights, run_dir.history, run_dir.logs / "events"):
+        assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("resize", "crop"),
+        ("pretraining", "guessing"),
+        ("reconstruction_weight", -0.5),
+        ("reconstruction_weight", math.nan),
+        ("reconstruction_weight", math.inf),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"--{name}={value}"):
+        Settings(data_dir=Path("tests"), **{name: value})  # type: ignore[arg-type]
 
 
 def test_flags_are_checked_before_any_work(tmp_path: Path) -> None:

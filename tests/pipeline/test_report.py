@@ -117,6 +117,7 @@ def _write_facts(run: RunDir, classes: tuple[str, ...]) -> None:
         fail_classes=(classes[1],),
         image_size=96,
         channels=1,
+        resize="letterbox",
         cam_layer="last",
         seed=7,
         records_digest="c0ffee",

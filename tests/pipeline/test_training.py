@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import csv
-import math
+import functools
+import shutil
 from pathlib import Path
 
 import keras
@@ -10,110 +11,290 @@ import pytest
 import tensorflow as tf
 
 from models.autoencoder import build_autoencoder, reconstruction_model
-from models.losses import ReconstructionLoss, WeightedCrossEntropy
-from pipeline.autoencoder_training import (
-    RECONSTRUCTION_WEIGHT,
-    AutoencoderLosses,
-    train_autoencoder,
-)
-from pipeline.stopping import FluctuationStopping
-from pipeline.training import HistoryWriter, Phase, run_phase
+from models.losses import EvidenceLoss, ReconstructionLoss, WeightedCrossEntropy
+from pipeline.autoencoder_training import AutoencoderLosses, MeanOverLabelled, train_autoencoder
+from pipeline.history import COLUMNS
+from pipeline.mixed_precision import computing_in
+from pipeline.phases import Phase, PhaseOutcome
+from pipeline.pictures import PictureTable
+from pipeline.rundir import RunDir
+from pipeline.training import run_phase
+from pipeline.training_pictures import TrainingPictures
+from pipeline.training_plan import TrainingPlan
+from pipeline.training_run import TrainingRun
+from records.errors import InputError
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+STEPS = 4
 
 
-class Weightless(keras.Model):
-    """Holds one weight, which each epoch of a replayed training sets to the epoch's number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = self.add_weight(shape=(), initializer="zeros")
-
-
-def replay(losses: list[float], **options: float) -> tuple[FluctuationStopping, Weightless, int]:
-    """Shows a stopping rule a history; returns the rule, the model and the epochs that were run."""
-    stopping, model = FluctuationStopping(**options), Weightless()  # type: ignore[arg-type]
-    stopping.set_model(model)
-    model.stop_training = False
-    stopping.on_train_begin()
-    epochs = 0
-    for epoch, loss in enumerate(losses):
-        model.number.assign(epoch + 1)
-        stopping.on_epoch_end(epoch, {"val_loss": loss})
-        epochs += 1
-        if model.stop_training:
-            break
-    stopping.on_train_end()
-    return stopping, model, epochs
-
-
-def test_a_falling_loss_runs_to_the_end_and_keeps_the_last() -> None:
-    stopping, model, epochs = replay([1 / (n + 1) for n in range(30)], patience=3)
-    assert (epochs, stopping.best_epoch, float(model.number)) == (30, 30, 30)
-    assert stopping.reason == "ran all its epochs"
-
-
-def test_no_improvement_stops_after_the_patience_and_restores() -> None:
-    stopping, model, epochs = replay([1.0, 0.5, 0.6, 0.6, 0.6, 0.6], patience=3)
-    assert (epochs, stopping.best_epoch, float(model.number)) == (5, 2, 2)
-    assert stopping.best_value == 0.5
-    assert "did not improve for 3 epochs" in stopping.reason
-
-
-def test_fluctuation_is_the_mean_absolute_change_over_the_scale() -> None:
-    stopping, _, _ = replay([0, 1, 0, 1, 0], window=4, bound=9, scale=2.0, patience=99)
-    assert stopping.fluctuation() == 0.5
-    stopping, _, _ = replay([5, 3, 2.5], window=2, bound=9, patience=99)
-    assert stopping.fluctuation() == 1.25
-
-
-def test_excessive_fluctuation_stops_even_when_it_improves() -> None:
-    losses = [2, 4, 1.9, 4, 1.8, 4, 1.7, 4]
-    stopping, model, epochs = replay(losses, window=4, bound=1.0, patience=99)
-    assert (epochs, stopping.best_epoch, float(model.number)) == (5, 5, 5)
-    assert "fluctuated by 2.10" in stopping.reason
-    assert replay(losses, window=4, bound=2.5, patience=99)[2] == len(losses)
-
-
-def test_a_window_not_yet_full_never_stops() -> None:
-    assert replay([1, 100, 1, 100], window=4, bound=0.1, patience=99)[2] == 4
-
-
-@pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_stops_and_restores(broken: float) -> None:
-    stopping, model, epochs = replay([1.0, 0.9, broken, 0.1])
-    assert (epochs, stopping.best_epoch, float(model.number)) == (3, 2, 2)
-    assert "val_loss is" in stopping.reason
-
-
-def test_a_phase_learns_keeps_the_best_and_writes_the_history(tmp_path: Path) -> None:
+def build_small() -> keras.Model:
+    """Batch normalisation and dropout: statistics and seeds that have to go on too."""
     keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(64, 3)).astype(np.float32)
-    y = (x[:, 0] > 0).astype(np.int64)
-    data = tf.data.Dataset.from_tensor_slices((x, y))
-    model = keras.Sequential([keras.Input([3]), keras.layers.Dense(2)])
-    history = HistoryWriter(tmp_path / "history.csv", tmp_path / "logs")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return keras.Sequential(
+        [
+            keras.Input([3]),
+            keras.layers.Dense(8),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.ReLU(),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+def draw_batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    x = tf.random.stateless_normal([16, 3], tf.stack([tf.constant(1, tf.int64), step]))
+    return x, tf.cast(x[:, 0] > 0, tf.int64)
+
+
+def batches(first_step: int, *, fails_at: int = 10**6) -> tf.data.Dataset:
+    """Endless; from the step `fails_at` on there is an error, as a full disk would give one."""
+
+    def draw(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.control_dependencies(
+            [tf.debugging.assert_less(step, tf.constant(fails_at, tf.int64))]
+        ):
+            return draw_batch(step)
+
+    return tf.data.Dataset.counter(first_step).map(draw)
+
+
+VALIDATION = tf.data.Dataset.range(10**6, 10**6 + 2).map(draw_batch)
+PHASES = (
+    Phase("first", 3, STEPS, 0.02, weight_average=0.9),
+    Phase("second", 4, STEPS, 0.05, weight_decay=0.1),
+)
+
+
+def train(
+    folder: RunDir, *, fails_at: tuple[int, int] = (10**6, 10**6)
+) -> tuple[keras.Model, list[PhaseOutcome], TrainingRun]:
+    model = build_small()
+    run = TrainingRun(folder, model)
+    run.announce(PHASES)
     outcomes = [
         run_phase(
             model,
-            data.repeat().batch(16),
-            data.batch(16),
-            phase=Phase(name, 4, 4, 0.1),
-            loss=loss,
+            functools.partial(batches, fails_at=step),
+            VALIDATION,
+            phase=phase,
+            loss=LOSS,
             metrics=["accuracy"],
-            history=history,
+            run=run,
         )
-        for name in ("first", "second")
+        for phase, step in zip(PHASES, fails_at, strict=True)
     ]
-    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
-    assert [row["phase"] for row in rows] == ["first"] * 4 + ["second"] * 4
-    assert [row["epoch"] for row in rows] == [str(n) for n in range(1, 9)]
-    assert float(rows[-1]["val_loss"]) < float(rows[0]["val_loss"]) / 2
-    assert outcomes[1].epochs_run == 4
-    best = min(float(row["val_loss"]) for row in rows[4:])
+    return model, outcomes, run
+
+
+def read_rows(folder: RunDir) -> list[dict[str, str]]:
+    """`history.csv` without the columns that hold times."""
+    with folder.history.open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in ("seconds", "input_wait_fraction")}
+            for row in rows]  # fmt: skip
+
+
+def without_times(outcomes: list[PhaseOutcome]) -> list[tuple[object, ...]]:
+    return [(x.name, x.epochs_run, x.best_epoch, x.best_value, x.stopped) for x in outcomes]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, list, RunDir]:
+    folder = RunDir(tmp_path_factory.mktemp("whole"), "autoencoder").checkpoint
+    model, outcomes, _ = train(folder)
+    return model, outcomes, folder
+
+
+def require_same(
+    folder: RunDir, model: keras.Model, outcomes: list[PhaseOutcome], whole: tuple
+) -> None:
+    for variable, expected in zip(model.variables, whole[0].variables, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected.numpy(), variable.path)
+    assert without_times(outcomes) == without_times(whole[1])
+    assert read_rows(folder) == read_rows(whole[2])
+
+
+def test_a_training_keeps_the_best_and_writes_the_history(
+    whole: tuple[keras.Model, list[PhaseOutcome], RunDir],
+) -> None:
+    model, outcomes, folder = whole
+    with folder.history.open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["phase"] for row in rows] == ["first"] * 3 + ["second"] * 4
+    assert [row["epoch"] for row in rows] == [str(n) for n in range(1, 8)]
+    assert float(rows[-1]["val_loss"]) < 0.6 * float(rows[0]["val_loss"])
+    assert all(0 <= float(row["input_wait_fraction"]) < 1 for row in rows)
+    assert [outcome.epochs_run for outcome in outcomes] == [3, 4]
+    best = min(float(row["val_loss"]) for row in rows[3:])
     assert outcomes[1].best_value == pytest.approx(best)
-    assert float(loss(y, model(x))) == pytest.approx(best, abs=1e-5)
-    assert list((tmp_path / "logs").glob("events.out.tfevents.*"))
+    kept = np.mean([float(LOSS(y, model(x, training=False))) for x, y in VALIDATION])
+    assert kept == pytest.approx(best, abs=1e-5)
+    assert outcomes[1].seconds == pytest.approx(
+        sum(float(row["seconds"]) for row in rows[3:]), abs=0.06
+    )
+    assert list(folder.logs.glob("events.out.tfevents.*"))
+
+
+def test_a_training_interrupted_at_any_place_ends_as_if_nothing_had_been(
+    tmp_path: Path, whole: tuple
+) -> None:
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    end = 10**6
+    for fails_at in [(STEPS + 1, 0), (end, 0), (end, 3 * STEPS + 1)]:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            train(folder, fails_at=fails_at)
+    model, outcomes, run = train(folder)
+    assert run.resumed
+    require_same(folder, model, outcomes, whole)
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path, whole: tuple) -> None:
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    shutil.copytree(whole[2].model_dir, folder.model_dir)
+    assert not folder.epoch_state.exists()
+    model, outcomes, run = train(folder, fails_at=(0, 0))
+    assert run.resumed
+    assert outcomes == whole[1]
+    require_same(folder, model, outcomes, whole)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    folder = RunDir(tmp_path_factory.mktemp("interrupted"), "autoencoder").checkpoint
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        train(folder, fails_at=(10**6, 2 * STEPS + 1))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["epoch_state", "finished_state"])
+def test_a_damaged_state_is_done_anew_with_a_line(
+    tmp_path: Path, name: str, interrupted: RunDir, whole: tuple, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    shutil.copytree(interrupted.model_dir, folder.model_dir)
+    damaged = getattr(folder, name)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    model, outcomes, _ = train(folder)
+    assert f"{damaged} is damaged" in capsys.readouterr().out
+    require_same(folder, model, outcomes, whole)
+
+
+def test_a_phase_that_had_stopped_does_not_train_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    phase = Phase("only", 20, 1, 0.0)  # at a rate of 0 nothing improves for long
+
+    def block_the_end(first_step: int) -> tf.data.Dataset:
+        # A folder in the way of the file that is written when the phase ends.
+        folder.finished_state.mkdir(parents=True)
+        return batches(first_step)
+
+    model = build_small()
+    with pytest.raises(IsADirectoryError):
+        run_phase(
+            model, block_the_end, VALIDATION, phase=phase, loss=LOSS, run=TrainingRun(folder, model)
+        )
+    folder.finished_state.rmdir()
+    first = capsys.readouterr().out
+    again = build_small()
+    outcome = run_phase(
+        again, batches, VALIDATION, phase=phase, loss=LOSS, run=TrainingRun(folder, again)
+    )
+    second = capsys.readouterr().out
+    assert outcome.epochs_run == first.count("only ") < 20
+    assert "only 1" not in second
+    assert f"only: {outcome.stopped}; kept epoch {outcome.best_epoch} " in first
+    for variable, expected in zip(again.variables, model.variables, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected.numpy())
+
+
+def test_a_training_that_diverges_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    model = build_small()
+    with pytest.raises(InputError, match="diverged in the phase only: val_loss is nan"):
+        run_phase(
+            model,
+            batches,
+            VALIDATION.map(lambda x, y: (x * np.nan, y)),
+            phase=Phase("only", 3, 1, 0.1),
+            loss=LOSS,
+            run=TrainingRun(folder, model),
+        )
+    assert not folder.can_resume
+
+
+def test_in_float16_the_loss_is_scaled_and_the_weights_stay_in_32_bit(tmp_path: Path) -> None:
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    model = build_small()
+    before = model.get_weights()
+    with computing_in(model, "mixed_float16"):
+        outcome = run_phase(
+            model,
+            batches,
+            VALIDATION,
+            phase=Phase("only", 2, 4, 0.05),
+            loss=LOSS,
+            run=TrainingRun(folder, model),
+        )
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert outcome.epochs_run == 2
+    for weight, earlier in zip(model.weights, before, strict=True):
+        assert weight.dtype == "float32"
+        assert not np.array_equal(weight.numpy(), earlier)
+
+
+def test_pictures_are_asked_for_in_the_first_epoch_and_every_few(tmp_path: Path) -> None:
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    asked = []
+
+    def draw() -> dict[str, np.ndarray]:
+        asked.append(1)
+        return {"some": np.full([2, 4, 4, 1], 300.0)}
+
+    model = build_small()
+    run_phase(
+        model,
+        batches,
+        VALIDATION,
+        phase=Phase("only", 7, 1, 0.01),
+        loss=LOSS,
+        run=TrainingRun(folder, model),
+        pictures=draw,
+    )
+    assert len(asked) == 2  # epochs 1 and 6
+    (events,) = folder.logs.glob("events.out.tfevents.*")
+    tags = {
+        value.tag
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
+    }
+    assert {"only/some/image/0", "only/some/image/1"} <= tags or "only/some" in tags
+
+
+def test_only_known_labels_count_in_a_metric() -> None:
+    metric = MeanOverLabelled(keras.metrics.sparse_categorical_accuracy, name="accuracy")
+    logits = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], np.float32)
+    metric.update_state(np.array([0, 1, -1, -1]), logits)
+    metric.update_state(np.array([1, -1, -1, -1]), logits[::-1])
+    assert float(metric.result()) == pytest.approx(2 / 3)
+
+
+def plan_of(**values: object) -> TrainingPlan:
+    common = {
+        "model": "autoencoder", "classes": ("a", "b"), "positive_class": "", "image_size": 32,
+        "channels": 1, "resize": "stretch", "augment": "", "batch_size": 3, "pretrain_epochs": 0,
+        "epochs": 1, "learning_rate": 1e-4, "weight_average": 0.0, "weight_decay": 0.0,
+        "labels_per_class": 0, "precision": "float32", "seed": 0, "training_pictures": 3,
+        "records_digest": "", "versions": {}, "git_commit": "", "reconstruction_weight": 0.5,
+        "pretraining": "plain",
+    }  # fmt: skip
+    return TrainingPlan(**{**common, **values})  # type: ignore[arg-type]
 
 
 def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Path) -> None:
@@ -121,27 +302,32 @@ def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Pa
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (9, 32, 32, 1)).astype(np.float32)
     labels = np.array([0] * 8 + [1])
+    boxes = np.zeros((9, 1, 4), np.float32)
+    stored = np.rint(images * 257).astype(np.uint16)
+    table = PictureTable(stored, labels, boxes, boxes[:, 0])  # type: ignore[arg-type]
     model = build_autoencoder(image_size=32, channels=1, classes=2, mean=127.0, variance=5000.0)
-    losses = AutoencoderLosses(WeightedCrossEntropy([1.0, 3.0]), ReconstructionLoss(5000.0))
-    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    classification = WeightedCrossEntropy([1.0, 3.0])
+    losses = AutoencoderLosses(
+        *(classification, classification.of_pictures, EvidenceLoss(), ReconstructionLoss(5000.0)),
+        evidence_weight=1.0,
+        reconstruction_weight=0.5,
+    )
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
     outcomes = train_autoencoder(
         model,
         reconstruction_model(model),
-        data.repeat().batch(3),
-        data.batch(8),  # the last batch holds the one picture of class 1
+        training=TrainingPictures(table, np.arange(9), 3, (), 0),
+        # The last batch holds the one picture of class 1.
+        validation=tf.data.Dataset.from_tensor_slices((images, labels, boxes)).batch(8),
         losses=losses,
-        epochs=(0, 1),
-        steps_per_epoch=1,
-        learning_rate=1e-4,
-        classes=2,
-        history=HistoryWriter(tmp_path / "history.csv", tmp_path / "logs"),
+        plan=plan_of(),
+        run=TrainingRun(folder, model),
     )
     outputs = model(images, training=False)
     expected = float(losses.classification(labels, outputs["logits"]))
     assert outcomes[0].best_value == pytest.approx(expected, rel=1e-4)
-    (row,) = csv.DictReader((tmp_path / "history.csv").open())
+    (row,) = csv.DictReader(folder.history.open())
     assert float(row["val_logits_loss"]) == pytest.approx(expected, rel=1e-4)
     error = float(losses.reconstruction(images, outputs["reconstruction"]))
     assert float(row["val_reconstruction_loss"]) == pytest.approx(error, rel=1e-4)
-    total = expected + RECONSTRUCTION_WEIGHT * error
-    assert float(row["val_loss"]) == pytest.approx(total, rel=1e-4)
+    assert float(row["val_loss"]) == pytest.approx(expected + 0.5 * error, rel=1e-4)

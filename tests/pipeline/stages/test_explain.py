@@ -11,9 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from models import files
 from models.autoencoder import build_autoencoder
+from models.cam import make_cam
+from models.picture import RESIZES, decode_picture
 from pipeline.evaluation import digest_evaluation
 from pipeline.modelfacts import ModelFacts
+from pipeline.overlay import blend_heatmap
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.rundir import RunDir
 from pipeline.stages.explain import (
@@ -83,6 +87,7 @@ def evaluated(tmp_path: Path) -> RunDir:
         fail_classes=("nio",),
         image_size=32,
         channels=1,
+        resize="letterbox",
         cam_layer="encode4",
         seed=0,
         records_digest=manifest.digest,
@@ -130,6 +135,27 @@ def test_maps_sheets_and_index_are_written_and_old_ones_removed(evaluated: RunDi
     with Image.open(evaluated.explain / index[0]["file"]) as figure:
         # 60 x 30 pixels six times enlarged, in two columns.
         assert figure.width == 2 * (6 * 60 + 10) + 10
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_a_map_lies_where_the_model_saw_the_picture(evaluated: RunDir, resize: str) -> None:
+    facts = json.loads(evaluated.config.read_text())
+    evaluated.config.write_text(json.dumps(facts | {"resize": resize}))
+    write_maps(evaluated)
+    source = evaluated.root.parent / "test 1.png"
+    image = decode_picture(source.read_bytes(), image_size=32, channels=1, resize=resize)
+    # 60 x 30 pixels: 32 x 16 of the 32 x 32 under letterbox.
+    rows = slice(8, 24) if resize == "letterbox" else slice(None)
+    cam = make_cam("gradcam++", files.load_model(evaluated.weights), "encode4")
+    heatmap = cam(image[None], [0])[0, rows]
+    expected = blend_heatmap(Image.open(source).convert("RGB").resize((360, 180), 0), heatmap)
+    with Image.open(evaluated.explain / picture_file(source.name)) as figure:
+        # Of the first row the second panel, below its title.
+        panel = np.asarray(figure.crop((380, 30, 740, 210)), int)
+    # The box is drawn over it as well, left of here.
+    difference = np.abs(panel - np.asarray(expected, int))[:, 170:]
+    assert heatmap.max() > 0.5
+    assert difference.max() <= 2
 
 
 def test_the_same_run_gives_the_same_maps(evaluated: RunDir) -> None:

@@ -25,8 +25,10 @@ from pipeline.rundir import RunDir
 from pipeline.stages import predict
 from records.errors import InputError
 
-TWO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "encode4")
-THREE = ServingFacts(("copies.json", "../up", "io"), ("copies.json", "../up"), "", 0.0, "encode4")
+TWO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "encode4", "letterbox")
+THREE = ServingFacts(
+    ("copies.json", "../up", "io"), ("copies.json", "../up"), "", 0.0, "encode4", "stretch"
+)
 
 
 @pytest.fixture(scope="module")
