@@ -178,12 +178,12 @@ def test_maps_of_the_autoencoder_come_from_its_classifier(method: str) -> None:
     model = build_autoencoder(image_size=32, channels=1, classes=3, mean=100.0, variance=900.0)
     pictures = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
     classifier = keras.Model(model.input, model.get_layer("logits").output)
-    maps = make_cam(method, model, "encode4")(pictures, [0, 2])
+    maps = make_cam(method, model, "merged")(pictures, [0, 2])
     assert maps.shape == (2, 32, 32)
     assert maps.min() >= 0
     assert maps.max() == 1
     np.testing.assert_allclose(
-        maps, make_cam(method, classifier, "encode4")(pictures, [0, 2]), atol=1e-6
+        maps, make_cam(method, classifier, "merged")(pictures, [0, 2]), atol=1e-6
     )
 
 

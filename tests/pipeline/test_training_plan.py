@@ -78,7 +78,7 @@ def test_a_backbone_may_stay_frozen_and_an_autoencoder_must_classify() -> None:
         plan_for(epochs=0)
     with pytest.raises(InputError, match="nothing to train"):
         plan_for(model="xception", epochs=0, pretrain_epochs=0)
-    with pytest.raises(InputError, match="--evidence_weight=0.5 has no meaning"):
+    with pytest.raises(InputError, match="--evidence_weight"):
         plan_for(model="xception", evidence_weight=0.5)
 
 

@@ -88,7 +88,7 @@ def evaluated(tmp_path: Path) -> RunDir:
         image_size=32,
         channels=1,
         resize="letterbox",
-        cam_layer="encode4",
+        cam_layer="merged",
         seed=0,
         records_digest=manifest.digest,
         weights_digest=file_digest(run_dir.weights),
@@ -146,7 +146,7 @@ def test_a_map_lies_where_the_model_saw_the_picture(evaluated: RunDir, resize: s
     image = decode_picture(source.read_bytes(), image_size=32, channels=1, resize=resize)
     # 60 x 30 pixels: 32 x 16 of the 32 x 32 under letterbox.
     rows = slice(8, 24) if resize == "letterbox" else slice(None)
-    cam = make_cam("gradcam++", files.load_model(evaluated.weights), "encode4")
+    cam = make_cam("gradcam++", files.load_model(evaluated.weights), "merged")
     heatmap = cam(image[None], [0])[0, rows]
     expected = blend_heatmap(Image.open(source).convert("RGB").resize((360, 180), 0), heatmap)
     with Image.open(evaluated.explain / picture_file(source.name)) as figure:

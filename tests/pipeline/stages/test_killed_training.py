@@ -16,8 +16,11 @@ import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# Beside those at chosen moments; more where there is time.
+# At random moments, beside those at chosen ones.
 KILLS = int(os.environ.get("NIOSCOPE_TRAINING_KILLS", "0"))
+needs_minutes = pytest.mark.skipif(
+    not KILLS, reason="trains for minutes; NIOSCOPE_TRAINING_KILLS=1 or more runs it"
+)
 PICTURES = 48
 FLAGS = {
     "autoencoder": ["--image_size=32", "--pretrain_epochs=2", "--epochs=3", "--batch_size=8",
@@ -84,7 +87,7 @@ def result_of(work_dir: Path, model: str) -> tuple[bytes, list[dict[str, object]
     return (work_dir / model / "model.keras").read_bytes(), phases
 
 
-@pytest.mark.parametrize("model", list(FLAGS))
+@pytest.mark.parametrize("model", ["autoencoder", pytest.param("xception", marks=needs_minutes)])
 def test_an_interrupted_training_ends_with_the_same_bytes(
     tmp_path: Path, records: Path, model: str
 ) -> None:
@@ -115,6 +118,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     assert result_of(work_dir, model) == result_of(whole, model)
 
 
+@needs_minutes
 def test_other_flags_start_anew(tmp_path: Path, records: Path) -> None:
     work_dir = make_run(tmp_path / "run", records)
     stop_after(start(work_dir, "autoencoder"), "pretrain 1/", signal.SIGKILL)

@@ -25,9 +25,9 @@ from pipeline.rundir import RunDir
 from pipeline.stages import predict
 from records.errors import InputError
 
-TWO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "encode4", "letterbox")
+TWO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "merged", "letterbox")
 THREE = ServingFacts(
-    ("copies.json", "../up", "io"), ("copies.json", "../up"), "", 0.0, "encode4", "stretch"
+    ("copies.json", "../up", "io"), ("copies.json", "../up"), "", 0.0, "merged", "stretch"
 )
 
 
