@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := .demo
 DEMO_FLAGS ?= --epochs=16
+DATA ?= ../shared/data/neu-det
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench ablation clean
 
 demo: .venv/user
 	$(BIN)/python main.py --stage=sample --data_dir=$(DEMO)/pictures
@@ -16,7 +17,7 @@ demo: .venv/user
 	@echo "  $(BIN)/python main.py --help"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/developer
 	$(BIN)/ruff check .
@@ -25,6 +26,10 @@ lint: .venv/developer
 
 bench: .venv/developer
 	$(BIN)/python -m pytest -s -o python_files="bench_*.py" tests/benchmarks
+
+# Hours; what is measured is kept in .ablation, so that it can be interrupted.
+ablation: .venv/developer
+	$(BIN)/python -m tests.benchmarks.ablation --data=$(DATA) --out=.ablation
 
 clean:
 	rm -rf .venv $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

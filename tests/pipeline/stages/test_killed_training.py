@@ -1,4 +1,7 @@
-"""`train` interrupted by Ctrl-C and killed as by a power cut: it goes on and ends the same."""
+"""`train` interrupted by Ctrl-C and killed as by a power cut: it goes on and ends the same.
+
+With real processes, which takes minutes; `tests/pipeline/test_training.py` interrupts in process.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,8 @@ def result_of(work_dir: Path, model: str) -> tuple[bytes, list[dict[str, object]
     return (work_dir / model / "model.keras").read_bytes(), phases
 
 
-@pytest.mark.parametrize("model", ["autoencoder", pytest.param("xception", marks=needs_minutes)])
+@needs_minutes
+@pytest.mark.parametrize("model", list(FLAGS))
 def test_an_interrupted_training_ends_with_the_same_bytes(
     tmp_path: Path, records: Path, model: str
 ) -> None:
