@@ -91,6 +91,7 @@ def result_of(work_dir: Path, model: str) -> tuple[bytes, list[dict[str, object]
 
 
 @needs_minutes
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("model", list(FLAGS))
 def test_an_interrupted_training_ends_with_the_same_bytes(
     tmp_path: Path, records: Path, model: str
