@@ -13,6 +13,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = ("records", "train", "eval", "explain", "export")
+# Defects of a few pixels need resolution.
+TILES = ("--image_size=256", "--batch_size=8", "--epochs=30",
+         "--augment=flip|vflip|crop(0.7)|brightness(0.2)|contrast(0.3)")  # fmt: skip
 
 
 def run_stages(data_dir: Path, work_dir: Path, *flags: str) -> None:
@@ -71,12 +74,12 @@ def _served_equals_evaluated(work_dir: Path, model: str) -> None:
 
 @pytest.mark.timeout(1800)
 def test_magnetic_tiles(long_real_data: Path, tmp_path: Path) -> None:
-    run_stages(long_real_data / "magnetic-tile", tmp_path)
+    run_stages(long_real_data / "magnetic-tile", tmp_path, *TILES)
     metrics = metrics_of(tmp_path, "autoencoder")
     binary = metrics["binary"]
     print("escapes", binary["escapes"], "false calls", binary["false_calls"])
     assert binary["positive_class"] == "nio"
     assert binary["escapes"]["of"] == 79
     assert binary["false_calls"]["of"] == 192
-    # No photograph of a tile that was trained on is tested on: 0.75 was seen, chance is 0.5.
-    assert binary["roc"]["area"] >= 0.65
+    # No photograph of a tile that was trained on is tested on; chance is 0.5.
+    assert binary["roc"]["area"] >= 0.7
