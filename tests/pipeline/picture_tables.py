@@ -49,6 +49,14 @@ def write_flat(path: Path, labels: Sequence[int], *, classes: int) -> None:
             )
 
 
+def write_two_shards(folder: Path, *, count: int) -> list[Path]:
+    """Two shards as `write_flat` makes them, with the labels 0 to `count - 1` in order."""
+    paths = [folder / "a", folder / "b"]
+    write_flat(paths[0], range(count // 2), classes=count)
+    write_flat(paths[1], range(count // 2, count), classes=count)
+    return paths
+
+
 def make_table(path: Path, images: np.ndarray, boxes: np.ndarray | None = None) -> PictureTable:
     """A table of given pictures, float `[n, side, side, channels]`, labelled by their numbers."""
     stored = np.rint(images * 257).astype(np.uint16)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from pipeline import inputs
 from pipeline.operations import parse_augmentation
 from pipeline.pictures import PictureTable
-from tests.pipeline.picture_tables import decode, make_table, write_flat
+from tests.pipeline.picture_tables import decode, make_table, write_two_shards
 
 COUNT = 20
 ALL = "flip|rot90|rotate(15)|shift(0.1)|crop(0.8)|brightness(0.2)|contrast(0.1)|noise(0.02)"
@@ -20,10 +20,7 @@ Batches = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two shards of flat pictures whose grey value is 10 times their label."""
-    folder = tmp_path_factory.mktemp("shards")
-    write_flat(folder / "a", range(10), classes=COUNT)
-    write_flat(folder / "b", range(10, COUNT), classes=COUNT)
-    return [folder / "a", folder / "b"]
+    return write_two_shards(tmp_path_factory.mktemp("shards"), count=COUNT)
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,14 @@ import tensorflow as tf
 
 from pipeline.pictures import PictureReader, PictureTable, build_picture_table
 from records.errors import InputError
-from tests.pipeline.picture_tables import READER, SIDE, write_flat
+from tests.pipeline.picture_tables import READER, SIDE, write_flat, write_two_shards
 
 COUNT = 20
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("shards")
-    write_flat(folder / "a", range(10), classes=COUNT)
-    write_flat(folder / "b", range(10, COUNT), classes=COUNT)
-    return [folder / "a", folder / "b"]
+    return write_two_shards(tmp_path_factory.mktemp("shards"), count=COUNT)
 
 
 def build(path: Path, shards: list[Path], reader: PictureReader = READER) -> PictureTable:
