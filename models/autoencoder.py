@@ -55,12 +55,8 @@ def build_autoencoder(
     Raises:
         ValueError: `image_size` cannot be halved that often.
     """
+    check_image_size(image_size)
     stages = count_stages(image_size)
-    if image_size % 2**stages:
-        raise ValueError(
-            f"The autoencoder halves {image_size} pixels {stages} times, so its image size must be "
-            f"a multiple of {2**stages}."
-        )
     image = keras.Input([image_size, image_size, channels], name="image")
     x = keras.layers.Rescaling(variance**-0.5, -mean * variance**-0.5, name="normalize")(image)
     outputs = []
@@ -84,6 +80,16 @@ def build_autoencoder(
             ),
         },
     )
+
+
+def check_image_size(image_size: int) -> None:
+    """Raises ValueError if the encoder cannot halve `image_size` as often as it would."""
+    stages = count_stages(image_size)
+    if image_size % 2**stages:
+        raise ValueError(
+            f"The autoencoder halves {image_size} pixels {stages} times, so its image size must be "
+            f"a multiple of {2**stages}."
+        )
 
 
 def count_stages(image_size: int) -> int:

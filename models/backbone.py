@@ -44,11 +44,7 @@ def build_backbone(
     Raises:
         ValueError: `image_size` is too small.
     """
-    if image_size < backbone.smallest_size:
-        raise ValueError(
-            f"{backbone.function} needs an image size of at least {backbone.smallest_size}, "
-            f"got {image_size}."
-        )
+    check_image_size(backbone, image_size)
     image = keras.Input([image_size, image_size, channels], name="image")
     x = image
     if channels == 1:
@@ -61,6 +57,15 @@ def build_backbone(
     # In float32 under any policy: a softmax of bfloat16 logits would have steps of a percent.
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(features)
     return keras.Model(image, logits)
+
+
+def check_image_size(backbone: Backbone, image_size: int) -> None:
+    """Raises ValueError if the network cannot be built for `image_size`."""
+    if image_size < backbone.smallest_size:
+        raise ValueError(
+            f"{backbone.function} needs an image size of at least {backbone.smallest_size}, "
+            f"got {image_size}."
+        )
 
 
 def _application(backbone: Backbone) -> type[keras.Model]:

@@ -85,6 +85,13 @@ class ModelSpec:
         """As in `Backbone`; 0 without one."""
         return self.backbone.views if self.backbone else 0
 
+    def check_image_size(self, image_size: int) -> None:
+        """Raises ValueError if the model cannot be built for `image_size`; imports TensorFlow."""
+        if self.backbone is None:
+            importlib.import_module("models.autoencoder").check_image_size(image_size)
+        else:
+            importlib.import_module("models.backbone").check_image_size(self.backbone, image_size)
+
     def build(
         self, *, image_size: int, channels: int, classes: int, **statistics: float
     ) -> keras.Model:

@@ -116,7 +116,7 @@ class Settings:
         if 0 < self.image_size < 32:
             raise InputError(
                 f"--image_size={self.image_size} is too small: the models halve the picture "
-                "four or five times.",
+                "three to five times.",
                 "Give 32 or more, or leave the flag out for the model's own size.",
             )
         if self.augment != "default":

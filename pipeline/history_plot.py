@@ -18,6 +18,7 @@ from records.errors import InputError
 _COLOURS = {
     "loss": "#0072B2",
     "logits_loss": "#D55E00",
+    "evidence_loss": "#CC79A7",
     "reconstruction_loss": "#009E73",
     "accuracy": "#0072B2",
 }
@@ -50,7 +51,7 @@ def read_history(path: Path) -> History:
         series = {name: tuple(float(row[name] or "nan") for row in rows) for name in names}
         return History(
             phases=tuple(row["phase"] for row in rows),
-            series={name: v for name, v in series.items() if any(map(math.isfinite, v))},
+            series={name: v for name, v in series.items() if _says_something(name, v)},
         )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(
@@ -101,6 +102,12 @@ def _draw_series(axes: Axes, history: History, names: list[str]) -> None:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     else:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center")
+
+
+def _says_something(name: str, values: tuple[float, ...]) -> bool:
+    """Whether a series holds numbers; a loss of nothing, as without boxes, is 0 in every epoch."""
+    finite = [value for value in values if math.isfinite(value)]
+    return any(finite) if name.endswith("loss") else bool(finite)
 
 
 def _spans_decades(values: list[float]) -> bool:

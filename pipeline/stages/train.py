@@ -51,7 +51,8 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     manifest = read_manifest(run_dir.records)
     plan = make_plan(settings, manifest, registry.MODELS[settings.model])
-    verify_shards(manifest, splits=("train", "validation"))
+    _check_image_size(plan)
+    verify_shards(manifest, splits=_SPLITS)
     if plan.positive_class:
         print(f"The class that must be caught is {plan.positive_class}.", flush=True)
     with locked(run_dir.training_lock) as alone:
@@ -72,6 +73,18 @@ def run(settings: Settings) -> None:
         f"Trained {plan.model} on {plan.training_pictures} pictures in "
         f"{facts.training['seconds']:.0f} s: {run_dir.weights}"
     )
+
+
+def _check_image_size(plan: TrainingPlan) -> None:
+    """Before anything is decoded, which may take long."""
+    spec = registry.MODELS[plan.model]
+    try:
+        spec.check_image_size(plan.image_size)
+    except ValueError as error:
+        raise InputError(
+            f"--image_size={plan.image_size} does not fit the model. {error}",
+            f"Leave the flag out, or give for instance --image_size={spec.image_size}.",
+        ) from error
 
 
 def _train(plan: TrainingPlan, settings: Settings, manifest: Manifest, draft: RunDir) -> ModelFacts:
@@ -203,19 +216,12 @@ def _start_backbone(
 
 
 def _build(plan: TrainingPlan, **statistics: float) -> keras.Model:
-    try:
-        return registry.MODELS[plan.model].build(
-            image_size=plan.image_size,
-            channels=plan.channels,
-            classes=len(plan.classes),
-            **statistics,
-        )
-    except ValueError as error:
-        raise InputError(
-            f"--image_size={plan.image_size} does not fit the model. {error}",
-            "Leave the flag out, or give for instance "
-            f"--image_size={registry.MODELS[plan.model].image_size}.",
-        ) from error
+    return registry.MODELS[plan.model].build(
+        image_size=plan.image_size,
+        channels=plan.channels,
+        classes=len(plan.classes),
+        **statistics,
+    )
 
 
 def _make_facts(

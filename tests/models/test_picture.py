@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.picture import RESIZES, crop_to_picture, decode_picture, place_boxes
+from pipeline import config
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 40), np.uint8)
@@ -113,6 +114,10 @@ def test_a_letterbox_is_the_stretched_picture_of_its_own_shape() -> None:
 def test_a_line_of_pixels_keeps_one_row() -> None:
     decoded = decode(encode(np.full((1, 400), 9, np.uint8), "PNG"), resize="letterbox")
     np.testing.assert_allclose(decoded, 9, atol=1e-4)
+
+
+def test_the_flag_offers_what_there_is() -> None:
+    assert config.RESIZES == RESIZES
 
 
 def test_an_unknown_way_of_resizing_is_refused() -> None:

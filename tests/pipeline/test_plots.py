@@ -197,6 +197,13 @@ def test_history_is_read_with_gaps(tmp_path: Path) -> None:
     assert math.isnan(history.series["accuracy"][0])
 
 
+@pytest.mark.parametrize(("evidence", "shown"), [("0.0", []), ("0.7", ["evidence_loss"])])
+def test_a_loss_of_nothing_is_not_drawn(tmp_path: Path, evidence: str, shown: list[str]) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(f"epoch,phase,evidence_loss,val_accuracy\n1,joint,{evidence},0.0\n")
+    assert list(plots.read_history(path).series) == [*shown, "val_accuracy"]
+
+
 def test_history_marks_phases_and_does_not_join_them(tmp_path: Path) -> None:
     rows = "".join(f"{n},{'a' if n < 4 else 'b'},1,0.1,{1 / n},{2 / n},,\n" for n in range(1, 9))
     figure = plots.history_figure(plots.read_history(_history(tmp_path, rows)))
