@@ -25,7 +25,6 @@ BATCH_NORM_MOMENTUM = 0.9
 _CODE_CELLS = 8
 # Most cells hold nothing; without it the first steps do nothing but learn that.
 _EVIDENCE_BIAS = -3.0
-_DECODED_PX = 8  # a cell of the decoder's last feature map, whose pixels are its channels
 
 
 def build_autoencoder(
@@ -65,7 +64,8 @@ def build_autoencoder(
         # At full width the second convolution would cost as much as all that follows.
         x = x if stage == 1 else _convolve(x, filters, name=f"encode{stage}")
         outputs.append(x)
-    merged = _merge(outputs[-2], outputs[-1])
+    # Cells of 8 pixels, in the smallest pictures of 4: coarser ones do not show where a crack is.
+    merged = _merge(outputs[min(2, stages - 2) :])
     evidence = keras.layers.Conv2D(
         1, 1, bias_initializer=keras.initializers.Constant(_EVIDENCE_BIAS), name="evidence_logits"
     )(merged)
@@ -75,21 +75,29 @@ def build_autoencoder(
         {
             "logits": keras.layers.Dense(classes, dtype="float32", name="logits")(features),
             "reconstruction": _decode(merged, image_size, channels, mean, variance),
-            "evidence": keras.layers.Reshape(evidence.shape[1:3], dtype="float32", name="evidence")(
-                evidence
+            "evidence": keras.layers.Activation("linear", dtype="float32", name="evidence")(
+                keras.ops.squeeze(evidence, axis=-1)
             ),
         },
     )
 
 
-def check_image_size(image_size: int) -> None:
-    """Raises ValueError if the encoder cannot halve `image_size` as often as it would."""
+def check_image_size(image_size: int, *, window_px: int = 0) -> None:
+    """Raises ValueError if the encoder cannot halve `image_size`, or a window, often enough.
+
+    Args:
+        image_size: Side of the pictures in pixels.
+        window_px: Side of the windows of them that are trained on, or 0.
+    """
     stages = count_stages(image_size)
-    if image_size % 2**stages:
-        raise ValueError(
-            f"The autoencoder halves {image_size} pixels {stages} times, so its image size must be "
-            f"a multiple of {2**stages}."
-        )
+    for name, side in (("image size", image_size), ("window", window_px)):
+        if side % 2**stages:
+            raise ValueError(
+                f"The autoencoder halves {side} pixels {stages} times, so its {name} must be "
+                f"a multiple of {2**stages}."
+            )
+    if window_px > image_size:
+        raise ValueError(f"A window of {window_px} pixels is larger than the picture.")
 
 
 def count_stages(image_size: int) -> int:
@@ -99,7 +107,16 @@ def count_stages(image_size: int) -> int:
 
 def reconstruction_model(model: keras.Model) -> keras.Model:
     """The encoder and decoder of `model` alone, sharing its weights: for pretraining."""
-    return keras.Model(model.input, model.get_layer("reconstruction").output)
+    return keras.Model(model.input, model.output["reconstruction"])
+
+
+def of_any_size(model: keras.Model) -> keras.Model:
+    """The same network, sharing all layers, for pictures of any size it can halve often enough.
+
+    Nothing in it has a size of its own: the outputs of a window are those of a small picture.
+    """
+    image = keras.Input([None, None, model.input.shape[-1]], name="image")
+    return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)
 
 
 def reconstruction_error(images: tf.Tensor, reconstruction: tf.Tensor) -> tf.Tensor:
@@ -107,16 +124,17 @@ def reconstruction_error(images: tf.Tensor, reconstruction: tf.Tensor) -> tf.Ten
     return tf.sqrt(tf.reduce_mean(tf.square(images - reconstruction), axis=[1, 2, 3]))
 
 
-def _merge(fine: keras.KerasTensor, coarse: keras.KerasTensor) -> keras.KerasTensor:
-    """What is seen in small and what is seen in large, at the finer resolution.
+def _merge(outputs: list[keras.KerasTensor]) -> keras.KerasTensor:
+    """What is seen in small and what is seen in large, at the finest resolution of `outputs`.
 
     T.-Y. Lin et al., "Feature pyramid networks for object detection", CVPR 2017.
     """
-    filters = fine.shape[-1]
-    coarse = _convolve(coarse, filters, kernel=1, name="lateral")
-    coarse = keras.layers.UpSampling2D(name="enlarge_code")(coarse)
-    both = keras.layers.Concatenate(name="fine_and_coarse")([fine, coarse])
-    return _convolve(both, filters, name=CAM_LAYER)
+    x = outputs[-1]
+    for level, fine in reversed(list(enumerate(outputs[:-1]))):
+        x = _convolve(x, fine.shape[-1], kernel=1, name=f"lateral{level}")
+        x = keras.layers.UpSampling2D(name=f"enlarge{level}")(x)
+        x = keras.layers.Concatenate(name=f"fine_and_coarse{level}")([fine, x])
+    return _convolve(x, outputs[0].shape[-1], name=CAM_LAYER)
 
 
 def _pool(merged: keras.KerasTensor, evidence: keras.KerasTensor) -> keras.KerasTensor:
@@ -136,21 +154,14 @@ def _pool(merged: keras.KerasTensor, evidence: keras.KerasTensor) -> keras.Keras
 def _decode(
     x: keras.KerasTensor, image_size: int, channels: int, mean: float, variance: float
 ) -> keras.KerasTensor:
-    """Enlarges to cells of 8 pixels, whose channels are laid side by side as those pixels.
+    """Lays the channels of each cell side by side as its pixels.
 
     W. Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
     convolutional neural network", CVPR 2016. Half the time of enlarging step by step to the end.
     """
-    filters = x.shape[-1]
-    while image_size // x.shape[1] > _DECODED_PX:
-        filters = max(filters * 2 // 3, FILTERS[1])
-        x = _convolve(x, filters, name=f"decode{x.shape[1]}")
-        x = keras.layers.UpSampling2D(name=f"enlarge{x.shape[1]}")(x)
-    cells, px = x.shape[1], image_size // x.shape[1]
+    px = image_size // x.shape[1]
     x = keras.layers.Conv2D(px * px * channels, 3, padding="same", name="pixels")(x)
-    x = keras.layers.Reshape([cells, cells, px, px * channels], name="cells")(x)
-    x = keras.layers.Permute([1, 3, 2, 4], name="rows")(x)
-    x = keras.layers.Reshape([image_size, image_size, channels], name="side_by_side")(x)
+    x = keras.ops.depth_to_space(x, px)
     return keras.layers.Rescaling(variance**0.5, mean, dtype="float32", name="reconstruction")(x)
 
 

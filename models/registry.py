@@ -85,10 +85,19 @@ class ModelSpec:
         """As in `Backbone`; 0 without one."""
         return self.backbone.views if self.backbone else 0
 
-    def check_image_size(self, image_size: int) -> None:
-        """Raises ValueError if the model cannot be built for `image_size`; imports TensorFlow."""
+    def check_image_size(self, image_size: int, *, window_px: int = 0) -> None:
+        """Looks whether the model can be built for a size; imports TensorFlow.
+
+        Args:
+            image_size: Side of the input in pixels.
+            window_px: Side of the windows that the autoencoder is to be trained on, or 0.
+
+        Raises:
+            ValueError: It cannot.
+        """
         if self.backbone is None:
-            importlib.import_module("models.autoencoder").check_image_size(image_size)
+            module = importlib.import_module("models.autoencoder")
+            module.check_image_size(image_size, window_px=window_px)
         else:
             importlib.import_module("models.backbone").check_image_size(self.backbone, image_size)
 

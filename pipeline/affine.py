@@ -12,6 +12,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+_LOG_LARGEST_WINDOW = math.log(4 / 3)  # times as large as asked for; the smallest 3/4
+# Of a window's side, how much must lie on what shows the picture: edges are to be seen too.
+_WINDOW_INSIDE = 0.6
+
 
 def uniform(batch: int, seed: tf.Tensor, low: float, high: float) -> tf.Tensor:
     """One number from `low` to `high` for each picture of the batch, float32 `[batch]`."""
@@ -72,6 +76,27 @@ def _crop(batch: int, seed: tf.Tensor, strength: float) -> tf.Tensor:
     return _translation((2 * unit[1] - 1) * (1 - scale), (2 * unit[2] - 1) * (1 - scale), scale)
 
 
+def draw_window(content: tf.Tensor, fraction: float, seed: tf.Tensor) -> tf.Tensor:
+    """A window somewhere on what shows the picture: the maps to start from in place of 1.
+
+    Args:
+        content: float32 `[batch, 4]`; xmin, ymin, xmax, ymax of what shows the picture, as
+            fractions of the model's input. A window reaches beyond it by a fifth of its side.
+        fraction: Side of the window as a fraction of the model's input.
+        seed: int32 `[2]`.
+
+    Returns:
+        float32 `[batch, 3, 3]`.
+    """
+    unit = tf.random.stateless_uniform([3, content.shape[0]], seed, -1.0, 1.0)
+    scale = fraction * tf.exp(unit[0] * _LOG_LARGEST_WINDOW)
+    middle = content[:, :2] + content[:, 2:] - 1
+    reach = content[:, 2:] - content[:, :2]
+    room = tf.maximum(reach - _WINDOW_INSIDE * scale[:, tf.newaxis], 0.0)
+    centre = middle + room * tf.transpose(unit[1:])
+    return _translation(centre[:, 0], centre[:, 1], scale)
+
+
 def hull(matrix: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Where boxes come to lie in the output: the smallest upright boxes around them.
 
@@ -94,8 +119,9 @@ def hull(matrix: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def bring_into_view(matrix: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     """Moves maps by the least that brings a box wholly into view, on each axis by itself.
 
-    On an axis on which the box is larger than the view it is centred. A map that has its box in
-    view stays as it is. A crop without rotation or shift stays inside of the picture.
+    On an axis on which the box is larger than the view, the view is brought into the box. A map
+    of which that is true already stays as it is. A crop without rotation or shift stays inside of
+    the picture.
 
     Args:
         matrix: float32 `[batch, 3, 3]`.
@@ -105,7 +131,7 @@ def bring_into_view(matrix: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
         float32 `[batch, 3, 3]`.
     """
     centre, half = (part[:, 0] for part in hull(matrix, boxes[:, tf.newaxis]))
-    room = tf.maximum(1 - half, 0.0)
+    room = tf.abs(1 - half)
     move = tf.clip_by_value(centre, -room, room) - centre
     move = tf.where(is_box(boxes)[:, tf.newaxis], move, 0.0)
     return matrix @ _translation(-move[:, 0], -move[:, 1], tf.ones_like(move[:, 0]))
@@ -126,12 +152,16 @@ DRAWS: dict[str, Callable[[int, tf.Tensor, float], tf.Tensor]] = {
 }
 
 
-def warp(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
-    """Resamples `[batch, h, w, c]` bilinearly through `affine`, mirroring at the edge."""
+def warp(images: tf.Tensor, affine: tf.Tensor, side: int) -> tf.Tensor:
+    """Resamples `[batch, h, w, c]` bilinearly through `affine`, mirroring at the edge.
+
+    Returns:
+        float32 `[batch, side, side, c]`.
+    """
     height, width = images.shape[1], images.shape[2]
     # Pixel i has its centre at (2 i + 1) / n - 1 in the coordinates of the draw.
     to_unit = tf.constant(
-        [[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]], tf.float32
+        [[2 / side, 0, 1 / side - 1], [0, 2 / side, 1 / side - 1], [0, 0, 1]], tf.float32
     )
     to_pixel = tf.constant(
         [[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]], tf.float32
@@ -140,7 +170,7 @@ def warp(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=matrix,
-        output_shape=[height, width],
+        output_shape=[side, side],
         interpolation="BILINEAR",
         fill_mode="REFLECT",
         fill_value=0.0,

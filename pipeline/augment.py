@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from pipeline import affine
-from pipeline.operations import Operation
+from pipeline.operations import Operation, window_px
 
 _WHITE = 255.0
 
@@ -38,7 +38,14 @@ class Draw:
     noise_seed: tf.Tensor
 
 
-def draw(operations: tuple[Operation, ...], boxes: tf.Tensor, seed: tf.Tensor) -> Draw:
+def draw(
+    operations: tuple[Operation, ...],
+    boxes: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    image_size: int = 0,
+    content: tf.Tensor | None = None,
+) -> Draw:
     """Draws the randomness for one batch.
 
     Args:
@@ -46,10 +53,16 @@ def draw(operations: tuple[Operation, ...], boxes: tf.Tensor, seed: tf.Tensor) -
         boxes: float32 `[batch, k, 4]`, `k` at least 1; xmin, ymin, xmax, ymax as fractions of the
             picture. Rows without area stand for no box. One box of each picture stays in view.
         seed: int32 or int64 `[2]`; the same seed gives the same draw.
+        image_size: Side of the pictures in pixels. This and the next are for `window` alone.
+        content: float32 `[batch, 4]`, as `affine.draw_window` takes it.
     """
     batch = boxes.shape[0]
-    seeds = tf.random.split(tf.cast(seed, tf.int32), len(operations) + 2)
+    seeds = tf.random.split(tf.cast(seed, tf.int32), len(operations) + 3)
+    box_seed, noise_seed, window_seed = tf.unstack(seeds[-3:])
     matrix = tf.eye(3, batch_shape=[batch])
+    if side := window_px(operations):
+        # Whatever its place in the line: where it lies is said in the picture's own coordinates.
+        matrix = affine.draw_window(content, side / image_size, window_seed)
     offset, gain, noise = tf.zeros([batch]), tf.ones([batch]), tf.zeros([batch])
     for index, operation in enumerate(operations):
         op_seed = seeds[index]
@@ -60,16 +73,16 @@ def draw(operations: tuple[Operation, ...], boxes: tf.Tensor, seed: tf.Tensor) -
             offset += affine.uniform(batch, op_seed, -strength, strength) * _WHITE
         elif operation.name == "contrast":
             gain *= affine.uniform(batch, op_seed, 1 - strength, 1 + strength)
-        else:
+        elif operation.name == "noise":
             noise += affine.uniform(batch, op_seed, 0.0, strength) * _WHITE
-    kept = _draw_one(boxes, seeds[-2])
+    kept = _draw_one(boxes, box_seed)
     column = [batch, 1, 1, 1]
     return Draw(
         affine.bring_into_view(matrix, kept),
         tf.reshape(offset, column),
         tf.reshape(gain, column),
         tf.reshape(noise, column),
-        seeds[-1],
+        noise_seed,
     )
 
 
@@ -82,11 +95,12 @@ def apply(operations: tuple[Operation, ...], images: tf.Tensor, drawn: Draw) -> 
         drawn: What `draw` returned for this batch.
 
     Returns:
-        float32 of the same shape, clipped to 0 to 255.
+        float32, clipped to 0 to 255; of the same shape, or of the shape of the windows.
     """
     names = {operation.name for operation in operations}
-    if names & set(affine.DRAWS):
-        images = affine.warp(images, drawn.affine)
+    if names & {*affine.DRAWS, "window"}:
+        side = window_px(operations) or images.shape[1]
+        images = affine.warp(images, drawn.affine, side)
     if names & {"brightness", "contrast"}:
         mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
         images = (images - mean) * drawn.gain + mean + drawn.offset

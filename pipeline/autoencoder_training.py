@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pipeline.corruption import corrupt
 from pipeline.evidence import find_boxed_classes, make_evidence
+from pipeline.operations import parse_augmentation, window_px, without_window
 from pipeline.phases import Phase, PhaseOutcome
 from pipeline.training import run_phase
 from pipeline.training_pictures import TrainingPictures
@@ -23,6 +24,10 @@ from pipeline.training_plan import TrainingPlan
 from pipeline.training_run import TrainingRun
 
 _PICTURES_SHOWN = 8
+# After windows: what a whole picture's features are like is learned soon, and nothing else is to
+# be forgotten for it.
+_WHOLE_SHARE = 0.1
+_WHOLE_RATE = 0.25
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,11 @@ class AutoencoderLosses:
     reconstruction_weight: float
 
 
-def make_phases(plan: TrainingPlan) -> tuple[Phase, Phase]:
-    """Pretraining, perhaps of 0 epochs and at half the rate, and joint training."""
+def make_phases(plan: TrainingPlan) -> list[Phase]:
+    """Pretraining at half the rate, joint training, and after windows some on whole pictures.
+
+    Those without an epoch are left out.
+    """
     pretrain = Phase(
         name="pretrain",
         epochs=plan.pretrain_epochs,
@@ -56,7 +64,7 @@ def make_phases(plan: TrainingPlan) -> tuple[Phase, Phase]:
         weight_average=plan.weight_average,
         weight_decay=plan.weight_decay,
     )
-    return pretrain, dataclasses.replace(
+    joint = dataclasses.replace(
         pretrain,
         name="joint",
         epochs=plan.epochs,
@@ -64,12 +72,22 @@ def make_phases(plan: TrainingPlan) -> tuple[Phase, Phase]:
         monitor="val_logits_mean",
         scale=math.log(len(plan.classes)),
     )
+    window = window_px(parse_augmentation(plan.augment))
+    whole = dataclasses.replace(
+        joint,
+        name="whole pictures",
+        epochs=math.ceil(plan.epochs * _WHOLE_SHARE) if window else 0,
+        learning_rate=plan.learning_rate * _WHOLE_RATE,
+        effort=(plan.image_size / window) ** 2 if window else 1.0,
+    )
+    return [phase for phase in (pretrain, joint, whole) if phase.epochs]
 
 
 def train_autoencoder(
     model: keras.Model,
     reconstructor: keras.Model,
     *,
+    cell_px: int,
     training: TrainingPictures,
     validation: tf.data.Dataset,
     losses: AutoencoderLosses,
@@ -79,42 +97,68 @@ def train_autoencoder(
     """Trains in place: reconstruction alone, then all losses together.
 
     Args:
-        model: With outputs `logits`, `evidence` and `reconstruction`.
+        model: With outputs `logits`, `evidence` and `reconstruction`; for pictures of any size if
+            there are windows to train on.
         reconstructor: Its encoder and decoder, sharing the weights.
+        cell_px: Side of a cell of the evidence in pixels.
         training: Pictures to train on.
-        validation: Finite `(images, labels, boxes)`.
+        validation: Finite `(images, labels, boxes)`, whole pictures.
         losses: The losses.
         plan: How long and how.
         run: The training this is.
     """
-    pretrain, joint = make_phases(plan)
-    run.announce([phase for phase in (pretrain, joint) if phase.epochs])
-    show = functools.partial(_show, reconstructor, training, validation)
-    outcomes = []
-    if pretrain.epochs:
-        outcomes.append(
-            run_phase(
-                reconstructor,
-                functools.partial(_make_corrupted, training, plan.pretraining),
-                validation.map(lambda images, *_: (images, images)),
-                phase=pretrain,
-                loss=losses.reconstruction,
-                run=run,
-                pictures=show,
-            )
-        )
-    labelled = training.labelled_table
-    with_targets = functools.partial(
-        _with_targets,
-        cells=model.output["evidence"].shape[1],
-        is_boxed=find_boxed_classes(labelled.labels, labelled.boxes, classes=len(plan.classes)),
+    phases = make_phases(plan)
+    run.announce(phases)
+    work = _AutoencoderTraining(
+        *(model, reconstructor, cell_px, training, validation, losses, plan, run)
     )
-    outcomes.append(
-        run_phase(
-            model,
+    steps = {"pretrain": work.pretrain, "joint": work.joint, "whole pictures": work.whole}
+    return [steps[phase.name](phase) for phase in phases]
+
+
+@dataclass(frozen=True)
+class _AutoencoderTraining:
+    model: keras.Model
+    reconstructor: keras.Model
+    cell_px: int
+    training: TrainingPictures
+    validation: tf.data.Dataset
+    losses: AutoencoderLosses
+    plan: TrainingPlan
+    run: TrainingRun
+
+    def pretrain(self, phase: Phase) -> PhaseOutcome:
+        return run_phase(
+            self.reconstructor,
+            functools.partial(_make_corrupted, self.training, self.plan.pretraining),
+            self.validation.map(lambda images, *_: (images, images)),
+            phase=phase,
+            loss=self.losses.reconstruction,
+            run=self.run,
+            pictures=functools.partial(self._pictures, self.training),
+        )
+
+    def whole(self, phase: Phase) -> PhaseOutcome:
+        operations = without_window(self.training.operations)
+        return self._classify(phase, dataclasses.replace(self.training, operations=operations))
+
+    def joint(self, phase: Phase) -> PhaseOutcome:
+        return self._classify(phase, self.training)
+
+    def _classify(self, phase: Phase, training: TrainingPictures) -> PhaseOutcome:
+        losses, labelled = self.losses, training.labelled_table
+        with_targets = functools.partial(
+            _with_targets,
+            cell_px=self.cell_px,
+            is_boxed=find_boxed_classes(
+                labelled.labels, labelled.boxes, classes=len(self.plan.classes)
+            ),
+        )
+        return run_phase(
+            self.model,
             lambda first_step: training.make_labelled_dataset(first_step).map(with_targets),
-            validation.map(with_targets),
-            phase=joint,
+            self.validation.map(with_targets),
+            phase=phase,
             loss={
                 "logits": losses.classification,
                 "evidence": losses.evidence,
@@ -134,11 +178,21 @@ def train_autoencoder(
                     losses.reconstruction.call, name="mean"
                 ),
             },
-            run=run,
-            pictures=show,
+            run=self.run,
+            pictures=functools.partial(self._pictures, training),
         )
-    )
-    return outcomes
+
+    def _pictures(self, training: TrainingPictures) -> dict[str, npt.NDArray[np.float32]]:
+        """What TensorBoard shows: augmented pictures, and others above their reconstructions."""
+        augmented, originals = (
+            next(iter(dataset.take(1).as_numpy_iterator()))[0][:_PICTURES_SHOWN]
+            for dataset in (training.make_dataset(), self.validation)
+        )
+        seen = np.asarray(self.reconstructor(originals, training=False), np.float32)
+        return {
+            "augmented": augmented,
+            "reconstruction": np.concatenate([originals, seen], axis=1),
+        }
 
 
 class MeanOverLabelled(keras.metrics.MeanMetricWrapper):
@@ -159,9 +213,10 @@ def _with_targets(
     labels: tf.Tensor,
     boxes: tf.Tensor,
     *,
-    cells: int,
+    cell_px: int,
     is_boxed: npt.NDArray[np.bool_],
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    cells = images.shape[1] // cell_px
     evidence = make_evidence(labels, boxes, cells=cells, is_boxed=is_boxed)
     return images, {"logits": labels, "evidence": evidence, "reconstruction": images}
 
@@ -174,18 +229,3 @@ def _make_corrupted(training: TrainingPictures, kind: str, first_step: int) -> t
         lambda batch, step: (corrupt(kind, batch[0], tf.stack([seed, step])), batch[0]),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-
-
-def _show(
-    reconstructor: keras.Model, training: TrainingPictures, validation: tf.data.Dataset
-) -> dict[str, npt.NDArray[np.float32]]:
-    """What TensorBoard shows: augmented pictures, and others above their reconstructions."""
-    augmented, originals = (
-        next(iter(dataset.take(1).as_numpy_iterator()))[0][:_PICTURES_SHOWN]
-        for dataset in (training.make_dataset(), validation)
-    )
-    seen = np.asarray(reconstructor(originals, training=False), np.float32)
-    return {
-        "augmented": augmented,
-        "reconstruction": np.concatenate([originals, seen], axis=1),
-    }

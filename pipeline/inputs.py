@@ -69,10 +69,11 @@ def make_training_dataset(
         first_step: Number of the first batch; a training that goes on has taken those before it.
 
     Returns:
-        Dataset of float32 `[batch, size, size, channels]`, 0 to 255; int64 `[batch]`; float32
-        `[batch, k, 4]`, the boxes as they lie in the augmented picture, cut off at its edges. Rows
-        without a box are all zero.
+        Dataset of float32 `[batch, size, size, channels]`, 0 to 255, of the size of the windows if
+        there are such; int64 `[batch]`; float32 `[batch, k, 4]`, the boxes as they lie in the
+        augmented picture, cut off at its edges. Rows without a box are all zero.
     """
+    content = tf.constant(table.content)
 
     def make_batch(step: tf.Tensor) -> Batch:
         rows = tf.numpy_function(
@@ -82,10 +83,17 @@ def make_training_dataset(
             [step],
             tf.int64,
         )
-        images, labels, boxes = _read_rows(table, tf.ensure_shape(rows, [batch_size]))
+        rows = tf.ensure_shape(rows, [batch_size])
+        images, labels, boxes = _read_rows(table, rows)
         if not operations:
             return images, labels, boxes
-        drawn = augment.draw(operations, boxes, tf.stack([tf.constant(seed, tf.int64), step]))
+        drawn = augment.draw(
+            operations,
+            boxes,
+            tf.stack([tf.constant(seed, tf.int64), step]),
+            image_size=images.shape[1],
+            content=tf.gather(content, rows),
+        )
         augmented = augment.apply(operations, images, drawn)
         return augmented, labels, augment.apply_to_boxes(drawn, boxes)
 

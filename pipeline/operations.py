@@ -7,13 +7,15 @@
 | `rot90` | 0, 1, 2 or 3 quarter turns |
 | `rotate(D)` | an angle of up to D degrees either way |
 | `shift(F)` | an offset of up to the fraction F of the side either way, on each axis |
+| `window(P)` | a window of P pixels of the model's input, somewhere on what shows the picture, \
+taken 0.75 to 1.33 times as large and scaled to P pixels |
 | `crop(F)` | a square of side F to 1 of the picture's, anywhere inside, stretched to full size |
 | `brightness(F)` | an offset of up to F of the full range (255) either way |
 | `contrast(F)` | a factor of 1 - F to 1 + F about the picture's mean |
 | `noise(F)` | Gaussian noise whose standard deviation is 0 to F of the full range |
 
 Of a picture with boxes, one stays in view: `pipeline.augment` moves what was drawn as far as that
-takes.
+takes. With `window` a model is trained on windows first and on whole pictures at the end.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ _STRONGEST: dict[str, float | None] = {
     "rot90": None,
     "rotate": 180.0,
     "shift": 0.5,
+    "window": 65536.0,
     "crop": 1.0,
     "brightness": 1.0,
     "contrast": 1.0,
@@ -53,7 +56,22 @@ def parse_augmentation(line: str) -> tuple[Operation, ...]:
     Raises:
         InputError: An operation is unknown, lacks its strength, has one too many or out of range.
     """
-    return tuple(_parse_operation(part.strip(), line) for part in line.split("|") if part.strip())
+    parts = [part.strip() for part in line.split("|") if part.strip()]
+    operations = tuple(_parse_operation(part, line) for part in parts)
+    if sum(operation.name == "window" for operation in operations) > 1:
+        raise InputError(f"--augment={line!r}: there are two windows.", "Leave one of them out.")
+    return operations
+
+
+def window_px(operations: tuple[Operation, ...]) -> int:
+    """Side of the windows in pixels; 0 if whole pictures are trained on."""
+    sides = [int(x.strength or 0) for x in operations if x.name == "window"]
+    return sides[0] if sides else 0
+
+
+def without_window(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """The same augmentation of whole pictures."""
+    return tuple(operation for operation in operations if operation.name != "window")
 
 
 def _parse_operation(part: str, line: str) -> Operation:
@@ -77,5 +95,9 @@ def _parse_operation(part: str, line: str) -> Operation:
         raise InputError(
             f"--augment={line!r}: {part!r} needs a number above 0 and up to {strongest:g}.",
             f"For instance {name}({strongest / 4:g}).",
+        )
+    if name == "window" and strength != int(strength):
+        raise InputError(
+            f"--augment={line!r}: {part!r} is no number of pixels.", "Give a whole one."
         )
     return Operation(name, strength)

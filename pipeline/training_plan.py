@@ -17,6 +17,7 @@ from pipeline import provenance
 from pipeline.config import BACKBONE_WEIGHTS, Settings
 from pipeline.mixed_precision import choose_precision
 from pipeline.modelfacts import choose_positive_class
+from pipeline.operations import parse_augmentation, window_px
 from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import InputError
@@ -176,6 +177,11 @@ def _backbone_values(settings: Settings, own: Any) -> dict[str, Any]:
     if settings.epochs == settings.pretrain_epochs == settings.full_epochs == 0:
         raise InputError(
             "--epochs=0 --pretrain_epochs=0: there is nothing to train.", "Leave one of them out."
+        )
+    if settings.augment != "default" and window_px(parse_augmentation(settings.augment)):
+        raise InputError(
+            f"--augment={settings.augment!r}: window has no meaning for --model={settings.model}.",
+            "Leave it out, or give another --model.",
         )
     weights = settings.backbone_weights
     return {

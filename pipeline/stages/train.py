@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.backbone_training import BackboneParts, train_backbone
 from pipeline.config import Settings
 from pipeline.mixed_precision import computing_in
 from pipeline.modelfacts import ModelFacts, choose_fail_classes
-from pipeline.operations import parse_augmentation
+from pipeline.operations import parse_augmentation, window_px
 from pipeline.phases import PhaseOutcome
 from pipeline.pictures import PictureReader, PictureTable, build_picture_table
 from pipeline.rundir import RunDir
@@ -77,13 +78,13 @@ def run(settings: Settings) -> None:
 
 def _check_image_size(plan: TrainingPlan) -> None:
     """Before anything is decoded, which may take long."""
-    spec = registry.MODELS[plan.model]
+    spec, window = registry.MODELS[plan.model], window_px(parse_augmentation(plan.augment))
     try:
-        spec.check_image_size(plan.image_size)
+        spec.check_image_size(plan.image_size, window_px=window)
     except ValueError as error:
         raise InputError(
-            f"--image_size={plan.image_size} does not fit the model. {error}",
-            f"Leave the flag out, or give for instance --image_size={spec.image_size}.",
+            f"--image_size={plan.image_size} --augment={plan.augment!r} does not fit. {error}",
+            f"Leave the flags out, or give for instance --image_size={spec.image_size}.",
         ) from error
 
 
@@ -111,15 +112,13 @@ def _train(plan: TrainingPlan, settings: Settings, manifest: Manifest, draft: Ru
 def _read_pictures(
     plan: TrainingPlan, manifest: Manifest, draft: RunDir, split: Split
 ) -> PictureTable:
-    size, resize = plan.image_size, plan.resize
+    shape: dict[str, Any] = {"image_size": plan.image_size, "resize": plan.resize}
     return build_picture_table(
         draft.pictures / split,
         manifest.shard_paths(split),
         reader=PictureReader(
-            decode=functools.partial(
-                decode_picture, image_size=size, channels=plan.channels, resize=resize
-            ),
-            place=functools.partial(place_boxes, image_size=size, resize=resize),
+            decode=functools.partial(decode_picture, channels=plan.channels, **shape),
+            place=functools.partial(place_boxes, **shape),
         ),
         count=manifest.count(split),
         description=f"{split} pictures",
@@ -136,10 +135,12 @@ def _train_autoencoder(
     mean, variance = inputs.measure_grey(training.table)
     model = _build(plan, mean=mean, variance=variance)
     run = TrainingRun(draft, model)
+    trained = autoencoder.of_any_size(model) if window_px(training.operations) else model
     with computing_in(model, plan.precision):
         outcomes = train_autoencoder(
-            model,
-            autoencoder.reconstruction_model(model),
+            trained,
+            autoencoder.reconstruction_model(trained),
+            cell_px=plan.image_size // model.output["evidence"].shape[1],
             training=training,
             validation=inputs.make_table_dataset(validation, batch_size=_MEASURED_AT_ONCE),
             losses=AutoencoderLosses(

@@ -66,6 +66,30 @@ def test_the_encoder_halves_until_some_eight_cells_are_left(image_size: int, sta
     assert autoencoder.count_stages(image_size) == stages
 
 
+@pytest.mark.parametrize(
+    ("window", "message"), [(40, "its window must be a multiple of 16"), (144, "larger than")]
+)
+def test_a_window_the_encoder_cannot_take_is_refused(window: int, message: str) -> None:
+    autoencoder.check_image_size(128, window_px=64)
+    with pytest.raises(ValueError, match=message):
+        autoencoder.check_image_size(128, window_px=window)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_window_sees_what_a_network_of_its_size_would(channels: int) -> None:
+    model = build(image_size=128, channels=channels)
+    windows = autoencoder.of_any_size(model)
+    rng = np.random.default_rng(0)
+    whole = rng.uniform(0, 255, (1, 128, 128, channels)).astype(np.float32)
+    for name, value in windows(whole).items():
+        np.testing.assert_array_equal(value, model(whole)[name])
+    small = build(image_size=96, channels=channels)  # of as many stages
+    small.set_weights(model.get_weights())
+    for name, value in windows(whole[:, :96, 16:112]).items():
+        np.testing.assert_allclose(value, small(whole[:, :96, 16:112])[name], atol=1e-4)
+    assert [id(weight) for weight in windows.weights] == [id(weight) for weight in model.weights]
+
+
 def test_evidence_lies_where_its_cells_are() -> None:
     model = build(image_size=64)
     cells = keras.Model(model.get_layer(autoencoder.CAM_LAYER).output, model.output["evidence"])

@@ -316,6 +316,7 @@ def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Pa
     outcomes = train_autoencoder(
         model,
         reconstruction_model(model),
+        cell_px=4,
         training=TrainingPictures(table, np.arange(9), 3, (), 0),
         # The last batch holds the one picture of class 1.
         validation=tf.data.Dataset.from_tensor_slices((images, labels, boxes)).batch(8),

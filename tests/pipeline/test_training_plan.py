@@ -112,6 +112,13 @@ def test_a_flag_of_the_other_kind_of_model_is_refused(model: str, name: str, val
         plan_for(model=model, **{name: value})
 
 
+def test_windows_are_for_the_autoencoder() -> None:
+    line = "flip|window(96)"
+    assert plan_for(augment=line).augment == line
+    with pytest.raises(InputError, match="window has no meaning for --model=xception"):
+        plan_for(model="xception", backbone_weights="calibrated", augment=line)
+
+
 def leave_state(folder: RunDir, plan: TrainingPlan) -> None:
     plan.settle(folder)
     folder.epoch_state.write_text("state")
