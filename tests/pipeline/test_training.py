@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.autoencoder import build_autoencoder, reconstruction_model
+from models.autoencoder import build_autoencoder, of_any_size, reconstruction_model
 from models.losses import EvidenceLoss, ReconstructionLoss, WeightedCrossEntropy
-from pipeline.autoencoder_training import AutoencoderLosses, MeanOverLabelled, train_autoencoder
+from pipeline.autoencoder_training import (
+    AutoencoderLosses,
+    MeanOverLabelled,
+    make_phases,
+    train_autoencoder,
+)
 from pipeline.history import COLUMNS
 from pipeline.mixed_precision import computing_in
+from pipeline.operations import parse_augmentation
 from pipeline.phases import Phase, PhaseOutcome
 from pipeline.pictures import PictureTable
 from pipeline.rundir import RunDir
@@ -297,6 +303,15 @@ def plan_of(**values: object) -> TrainingPlan:
     return TrainingPlan(**{**common, **values})  # type: ignore[arg-type]
 
 
+def make_losses() -> AutoencoderLosses:
+    classification = WeightedCrossEntropy([1.0, 3.0])
+    return AutoencoderLosses(
+        *(classification, classification.of_pictures, EvidenceLoss(), ReconstructionLoss(5000.0)),
+        evidence_weight=1.0,
+        reconstruction_weight=0.5,
+    )
+
+
 def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -306,12 +321,7 @@ def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Pa
     stored = np.rint(images * 257).astype(np.uint16)
     table = PictureTable(stored, labels, boxes, boxes[:, 0])  # type: ignore[arg-type]
     model = build_autoencoder(image_size=32, channels=1, classes=2, mean=127.0, variance=5000.0)
-    classification = WeightedCrossEntropy([1.0, 3.0])
-    losses = AutoencoderLosses(
-        *(classification, classification.of_pictures, EvidenceLoss(), ReconstructionLoss(5000.0)),
-        evidence_weight=1.0,
-        reconstruction_weight=0.5,
-    )
+    losses = make_losses()
     folder = RunDir(tmp_path, "autoencoder").checkpoint
     outcomes = train_autoencoder(
         model,
@@ -332,3 +342,42 @@ def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Pa
     error = float(losses.reconstruction(images, outputs["reconstruction"]))
     assert float(row["val_reconstruction_loss"]) == pytest.approx(error, rel=1e-4)
     assert float(row["val_loss"]) == pytest.approx(expected + 0.5 * error, rel=1e-4)
+
+
+def test_after_windows_come_whole_pictures(tmp_path: Path) -> None:
+    plan = plan_of(augment="window(32)", image_size=64, epochs=11, pretrain_epochs=2)
+    pretrain, joint, whole = make_phases(plan)
+    assert (pretrain.epochs, joint.epochs, whole.epochs) == (2, 11, 2)
+    assert (joint.learning_rate, whole.learning_rate) == (1e-4, 0.25e-4)
+    assert (joint.effort, whole.effort) == (1.0, 4.0)
+    assert [phase.name for phase in make_phases(plan_of())] == ["joint"]
+
+
+def test_windows_train_the_model_for_whole_pictures(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).uniform(0, 255, (6, 64, 64, 1)).astype(np.float32)
+    labels, boxes = (
+        np.array([0, 1] * 3),
+        np.tile(np.array([0.2, 0.2, 0.4, 0.4], np.float32), (6, 1, 1)),
+    )
+    content = np.tile(np.array([0, 0, 1, 1], np.float32), (6, 1))
+    stored = np.rint(images * 257).astype(np.uint16)
+    table = PictureTable(stored, labels, boxes, content)  # type: ignore[arg-type]
+    model = build_autoencoder(image_size=64, channels=1, classes=2, mean=127.0, variance=5000.0)
+    trained = of_any_size(model)
+    operations = parse_augmentation("window(32)")
+    folder = RunDir(tmp_path, "autoencoder").checkpoint
+    outcomes = train_autoencoder(
+        trained,
+        reconstruction_model(trained),
+        cell_px=64 // model.output["evidence"].shape[1],
+        training=TrainingPictures(table, np.arange(6), 3, operations, 0),
+        validation=tf.data.Dataset.from_tensor_slices((images, labels, boxes)).batch(8),
+        losses=make_losses(),
+        plan=plan_of(augment="window(32)", image_size=64, pretrain_epochs=1),
+        run=TrainingRun(folder, model),
+    )
+    assert [outcome.name for outcome in outcomes] == ["pretrain", "joint", "whole pictures"]
+    # What was watched last is what the model says of whole pictures.
+    expected = float(make_losses().classification(labels, model(images, training=False)["logits"]))
+    assert outcomes[-1].best_value == pytest.approx(expected, rel=1e-4)
