@@ -3,9 +3,10 @@
 Le, Patterson and White, "Supervised autoencoders: Improving generalization performance with
 unsupervised regularizers", NeurIPS 2018: the reconstruction loss regularises the classifier.
 
-A third output, `evidence`, says for every cell of the feature map whether a labelled object lies
-there. Where a data set has boxes it is trained on them: a defect of a few pixels is then learned
-from far fewer pictures than from their classes alone. It gates what the head sees.
+A third output, `evidence`, says for every cell of the feature map and every class of labelled
+objects whether such an object lies there. Where a data set has boxes it is trained on them: a
+defect of a few pixels is then learned from far fewer pictures than from their classes alone. It
+gates what the head sees.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def build_autoencoder(
     classes: int,
     mean: float,
     variance: float,
+    box_classes: int = 1,
     dropout: float = 0.3,
 ) -> keras.Model:
     """Builds the supervised autoencoder as one flat functional graph.
@@ -44,12 +46,13 @@ def build_autoencoder(
         classes: Number of classes.
         mean: Mean grey value of the training pictures, 0 to 255.
         variance: Variance of their grey values.
+        box_classes: Number of classes of labelled objects, at least 1.
         dropout: Share of the pooled features dropped in training.
 
     Returns:
         Model from `image`, float32 `[batch, size, size, channels]`, 0 to 255, to a dict of
         `logits`, float32 `[batch, classes]`; `reconstruction`, float32 like the input and in its
-        units; `evidence`, float32 `[batch, cells, cells]`, logits.
+        units; `evidence`, float32 `[batch, cells, cells, box_classes]`, logits.
 
     Raises:
         ValueError: `image_size` cannot be halved that often.
@@ -67,7 +70,10 @@ def build_autoencoder(
     # Cells of 8 pixels, in the smallest pictures of 4: coarser ones do not show where a crack is.
     merged = _merge(outputs[min(2, stages - 2) :])
     evidence = keras.layers.Conv2D(
-        1, 1, bias_initializer=keras.initializers.Constant(_EVIDENCE_BIAS), name="evidence_logits"
+        box_classes,
+        1,
+        bias_initializer=keras.initializers.Constant(_EVIDENCE_BIAS),
+        name="evidence_logits",
     )(merged)
     features = keras.layers.Dropout(dropout, name="dropout")(_pool(merged, evidence))
     return keras.Model(
@@ -76,7 +82,7 @@ def build_autoencoder(
             "logits": keras.layers.Dense(classes, dtype="float32", name="logits")(features),
             "reconstruction": _decode(merged, image_size, channels, mean, variance),
             "evidence": keras.layers.Activation("linear", dtype="float32", name="evidence")(
-                keras.ops.squeeze(evidence, axis=-1)
+                evidence
             ),
         },
     )
@@ -140,7 +146,9 @@ def _merge(outputs: list[keras.KerasTensor]) -> keras.KerasTensor:
 def _pool(merged: keras.KerasTensor, evidence: keras.KerasTensor) -> keras.KerasTensor:
     """Features of the picture: the mean knows texture, the maxima a defect that fills one cell."""
     gate = keras.layers.Activation("sigmoid", name="gate")(evidence)
-    gated = keras.layers.Multiply(name="gated")([merged, gate])
+    gated = keras.layers.Multiply(name="gated")(
+        [merged, keras.ops.max(gate, axis=-1, keepdims=True)]
+    )
     return keras.layers.Concatenate(name="pooled")(
         [
             keras.layers.GlobalAveragePooling2D(name="mean_pooled")(merged),

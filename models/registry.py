@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
@@ -101,16 +101,15 @@ class ModelSpec:
         else:
             importlib.import_module("models.backbone").check_image_size(self.backbone, image_size)
 
-    def build(
-        self, *, image_size: int, channels: int, classes: int, **statistics: float
-    ) -> keras.Model:
+    def build(self, *, image_size: int, channels: int, classes: int, **own: Any) -> keras.Model:
         """Builds the model with random weights; imports Keras and TensorFlow.
 
         Args:
             image_size: Side of the input in pixels.
             channels: 1 or 3.
             classes: Number of classes.
-            **statistics: `mean` and `variance` of the training pictures, for the autoencoder.
+            **own: Of the autoencoder: `mean` and `variance` of the training pictures, and
+                `box_classes`, the number of classes of labelled objects.
 
         Raises:
             ValueError: The model cannot be built for `image_size`.
@@ -118,7 +117,7 @@ class ModelSpec:
         if self.backbone is None:
             module = importlib.import_module("models.autoencoder")
             return module.build_autoencoder(
-                image_size=image_size, channels=channels, classes=classes, **statistics
+                image_size=image_size, channels=channels, classes=classes, **own
             )
         module = importlib.import_module("models.backbone")
         return module.build_backbone(

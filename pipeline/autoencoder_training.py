@@ -102,7 +102,7 @@ def train_autoencoder(
         reconstructor: Its encoder and decoder, sharing the weights.
         cell_px: Side of a cell of the evidence in pixels.
         training: Pictures to train on.
-        validation: Finite `(images, labels, boxes)`, whole pictures.
+        validation: Finite `(images, labels, boxes, box_labels)`, whole pictures.
         losses: The losses.
         plan: How long and how.
         run: The training this is.
@@ -150,6 +150,7 @@ class _AutoencoderTraining:
         with_targets = functools.partial(
             _with_targets,
             cell_px=self.cell_px,
+            box_classes=max(1, len(self.plan.box_classes)),
             is_boxed=find_boxed_classes(
                 labelled.labels, labelled.boxes, classes=len(self.plan.classes)
             ),
@@ -212,12 +213,13 @@ def _with_targets(
     images: tf.Tensor,
     labels: tf.Tensor,
     boxes: tf.Tensor,
+    box_labels: tf.Tensor,
     *,
     cell_px: int,
-    is_boxed: npt.NDArray[np.bool_],
+    **facts: Any,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     cells = images.shape[1] // cell_px
-    evidence = make_evidence(labels, boxes, cells=cells, is_boxed=is_boxed)
+    evidence = make_evidence(labels, boxes, box_labels, cells=cells, **facts)
     return images, {"logits": labels, "evidence": evidence, "reconstruction": images}
 
 

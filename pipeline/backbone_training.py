@@ -227,7 +227,7 @@ def _plain(table: PictureTable, first_step: int) -> tf.data.Dataset:
 
 
 def _without_boxes(
-    images: tf.Tensor, labels: tf.Tensor, boxes: tf.Tensor
+    images: tf.Tensor, labels: tf.Tensor, *boxes: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     return images, labels
 

@@ -32,24 +32,34 @@ def find_boxed_classes(
 
 
 def make_evidence(
-    labels: tf.Tensor, boxes: tf.Tensor, *, cells: int, is_boxed: npt.NDArray[np.bool_]
+    labels: tf.Tensor,
+    boxes: tf.Tensor,
+    box_labels: tf.Tensor,
+    *,
+    cells: int,
+    box_classes: int,
+    is_boxed: npt.NDArray[np.bool_],
 ) -> tf.Tensor:
     """The evidence that a batch of pictures is to give.
 
     Args:
         labels: int64 `[batch]`; -1 where it is not to be known, and nothing of its boxes then.
         boxes: float32 `[batch, k, 4]`: xmin, ymin, xmax, ymax as fractions of the picture.
+        box_labels: int64 `[batch, k]`; from 1 to `box_classes`, 0 where there is no box.
         cells: Cells of a side.
+        box_classes: Number of classes of the boxes.
         is_boxed: Of each class whether its pictures have boxes.
 
     Returns:
-        float32 `[batch, cells, cells]`: 1 where an object lies, 0 where none lies, everywhere
-        `UNKNOWN` where that is not known; also where no class has boxes.
+        float32 `[batch, cells, cells, box_classes]`: 1 where an object of a class lies, 0 where
+        none lies, everywhere `UNKNOWN` where that is not known; also where no class has boxes.
     """
     has_boxes = tf.reduce_any(boxes != 0.0, axis=[1, 2])
     is_bare = ~tf.gather(tf.constant(is_boxed), tf.maximum(labels, 0))
     is_known = (labels >= 0) & (has_boxes | is_bare) & bool(is_boxed.any())
-    return tf.where(is_known[:, None, None], cover_cells(boxes, cells), UNKNOWN)
+    is_of_class = tf.one_hot(box_labels - 1, box_classes)
+    count = tf.einsum("bkyx,bkc->byxc", cover_cells(boxes, cells), is_of_class)
+    return tf.where(is_known[:, None, None, None], tf.minimum(count, 1.0), UNKNOWN)
 
 
 def cover_cells(boxes: tf.Tensor, cells: int) -> tf.Tensor:
@@ -60,9 +70,9 @@ def cover_cells(boxes: tf.Tensor, cells: int) -> tf.Tensor:
         cells: Cells of a side.
 
     Returns:
-        float32 `[batch, cells, cells]`, rows from top to bottom: 1 where on both axes the overlap
-        of box and cell is at least `COVERED` of the shorter one; else 0. So every box marks at
-        least one cell, and a thin line all cells that it passes through for long.
+        float32 `[batch, k, cells, cells]`, rows from top to bottom: 1 where on both axes the
+        overlap of box and cell is at least `COVERED` of the shorter one; else 0. So every box marks
+        at least one cell, and a thin line all cells that it passes through for long.
     """
     edges = tf.range(cells + 1, dtype=tf.float32) / cells
 
@@ -74,4 +84,4 @@ def cover_cells(boxes: tf.Tensor, cells: int) -> tf.Tensor:
 
     xmin, ymin, xmax, ymax = tf.unstack(boxes, axis=-1)
     covered = covers(ymin, ymax)[..., :, None] & covers(xmin, xmax)[..., None, :]
-    return tf.cast(tf.reduce_any(covered, axis=1), tf.float32)
+    return tf.cast(covered, tf.float32)

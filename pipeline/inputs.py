@@ -19,7 +19,7 @@ from pipeline.pictures import STEPS_A_GREY_VALUE, PictureTable
 from records.parsing import parse_record
 
 Decode = Callable[[tf.Tensor], tf.Tensor]
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 def make_evaluation_dataset(
@@ -56,10 +56,10 @@ def make_training_dataset(
     seed: int,
     first_step: int = 0,
 ) -> tf.data.Dataset:
-    """Endless shuffled, augmented batches of `(images, labels, boxes)`, all of `batch_size`.
+    """Endless shuffled, augmented batches of `(images, labels, boxes, box_labels)`.
 
-    The batch of a step is a pure function of `seed` and the step: order as `rows_of_step` has it,
-    augmentation drawn anew for every step.
+    All are of `batch_size`. The batch of a step is a pure function of `seed` and the step: order as
+    `rows_of_step` has it, augmentation drawn anew for every step.
 
     Args:
         table: Pictures of the training split, and of no other.
@@ -71,7 +71,8 @@ def make_training_dataset(
     Returns:
         Dataset of float32 `[batch, size, size, channels]`, 0 to 255, of the size of the windows if
         there are such; int64 `[batch]`; float32 `[batch, k, 4]`, the boxes as they lie in the
-        augmented picture, cut off at its edges. Rows without a box are all zero.
+        augmented picture, cut off at its edges, rows without a box all zero; int64 `[batch, k]`,
+        their labels.
     """
     content = tf.constant(table.content)
 
@@ -84,9 +85,9 @@ def make_training_dataset(
             tf.int64,
         )
         rows = tf.ensure_shape(rows, [batch_size])
-        images, labels, boxes = _read_rows(table, rows)
+        images, labels, boxes, box_labels = _read_rows(table, rows)
         if not operations:
-            return images, labels, boxes
+            return images, labels, boxes, box_labels
         drawn = augment.draw(
             operations,
             boxes,
@@ -95,14 +96,14 @@ def make_training_dataset(
             content=tf.gather(content, rows),
         )
         augmented = augment.apply(operations, images, drawn)
-        return augmented, labels, augment.apply_to_boxes(drawn, boxes)
+        return augmented, labels, augment.apply_to_boxes(drawn, boxes), box_labels
 
     steps = tf.data.Dataset.counter(first_step)
     return steps.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def make_table_dataset(table: PictureTable, *, batch_size: int) -> tf.data.Dataset:
-    """Batches of `(images, labels, boxes)` in the order of the table, each picture once.
+    """Batches of `(images, labels, boxes, box_labels)`, each picture once, in order.
 
     Args:
         table: Pictures of any split.
@@ -138,15 +139,21 @@ def measure_grey(table: PictureTable) -> tuple[float, float]:
 
 
 def _read_rows(table: PictureTable, rows: tf.Tensor) -> Batch:
-    """The rows asked for: images float32 0 to 255, labels, boxes."""
-    images, labels, boxes = tf.numpy_function(
-        lambda rows: (table.images[rows], table.labels[rows], table.boxes[rows]),
+    """The rows asked for: images float32 0 to 255, labels, boxes, labels of the boxes."""
+    images, *columns = tf.numpy_function(
+        lambda rows: (
+            *(table.images[rows], table.labels[rows]),
+            *(table.boxes[rows], table.box_labels[rows]),
+        ),
         [rows],
-        [tf.uint16, tf.int64, tf.float32],
+        [tf.uint16, tf.int64, tf.float32, tf.int64],
     )
     images = tf.ensure_shape(images, [*rows.shape, *table.images.shape[1:]])
+    shapes = (table.labels.shape, table.boxes.shape, table.box_labels.shape)
     return (
         tf.cast(images, tf.float32) / STEPS_A_GREY_VALUE,
-        tf.ensure_shape(labels, rows.shape),
-        tf.ensure_shape(boxes, [*rows.shape, *table.boxes.shape[1:]]),
+        *(
+            tf.ensure_shape(column, [*rows.shape, *shape[1:]])
+            for column, shape in zip(columns, shapes, strict=True)
+        ),
     )

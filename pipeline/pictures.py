@@ -52,6 +52,7 @@ class PictureTable:
         labels: int64 `[n]`.
         boxes: float32 `[n, k, 4]`, `k` at least 1; xmin, ymin, xmax, ymax as fractions of the
             model's input. Rows that a picture does not need are all zero.
+        box_labels: int64 `[n, k]`; from 1 as in the records, 0 where there is no box.
         content: float32 `[n, 4]`, in the same form: the part of the model's input that shows the
             picture; what is beside it is filling.
     """
@@ -59,6 +60,7 @@ class PictureTable:
     images: np.memmap
     labels: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float32]
+    box_labels: npt.NDArray[np.int64]
     content: npt.NDArray[np.float32]
 
 
@@ -85,15 +87,15 @@ def build_picture_table(
     if needed > shutil.disk_usage(path.parent).free:
         _refuse(path, needed)
     try:
-        labels, boxes, content = _write(path, rows, count, description)
+        columns = _write(path, rows, count, description)
     except OSError as error:
         _refuse(path, needed, error)
     images = np.memmap(path, np.uint16, mode="r", shape=shape)
-    return PictureTable(images, labels, boxes, content)
+    return PictureTable(images, *columns)
 
 
 def _make_rows(shards: list[Path], reader: PictureReader, count: int) -> tf.data.Dataset:
-    """The pictures one by one: image, label, boxes, content."""
+    """The pictures one by one: the columns of `PictureTable`."""
 
     def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         record = parse_record(serialized)
@@ -101,7 +103,10 @@ def _make_rows(shards: list[Path], reader: PictureReader, count: int) -> tf.data
         stored = tf.round(reader.decode(record["encoded"]) * STEPS_A_GREY_VALUE)
         content = reader.place(tf.constant([[0.0, 0.0, 1.0, 1.0]]), *size)[0]
         boxes = reader.place(record["boxes"], *size)
-        return tf.cast(stored, tf.uint16), record["label"], boxes, content
+        return (
+            *(tf.cast(stored, tf.uint16), record["label"]),
+            *(boxes, record["box_labels"], content),
+        )
 
     rows = tf.data.TFRecordDataset([str(shard) for shard in shards]).map(
         read, num_parallel_calls=tf.data.AUTOTUNE
@@ -111,8 +116,8 @@ def _make_rows(shards: list[Path], reader: PictureReader, count: int) -> tf.data
 
 def _write(
     path: Path, rows: tf.data.Dataset, count: int, description: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Writes the images; returns labels, boxes and content.
+) -> tuple[np.ndarray, ...]:
+    """Writes the images; returns the other columns.
 
     Written as a stream: a disk that fills up is then an error that can be told, where writing to
     mapped memory would end the process.
@@ -128,15 +133,18 @@ def _write(
             file.write(images.data)
             parts.append(tuple(others))
             bar.update(len(images))
-    labels, boxes, content = zip(*parts, strict=True)
-    return np.concatenate(labels), _pad(boxes), np.concatenate(content)
+    labels, boxes, box_labels, content = zip(*parts, strict=True)
+    return np.concatenate(labels), _pad(boxes), _pad(box_labels), np.concatenate(content)
 
 
-def _pad(batches: tuple[npt.NDArray[np.float32], ...]) -> npt.NDArray[np.float32]:
-    """One array of boxes from batches `[b, k, 4]` whose `k` differ."""
-    most = max(1, *(boxes.shape[1] for boxes in batches))
+def _pad(batches: tuple[np.ndarray, ...]) -> np.ndarray:
+    """One array from batches `[b, k, ...]` whose `k`, boxes of a picture, differ."""
+    most = max(1, *(batch.shape[1] for batch in batches))
     return np.concatenate(
-        [np.pad(boxes, [(0, 0), (0, most - boxes.shape[1]), (0, 0)]) for boxes in batches]
+        [
+            np.pad(batch, [(0, 0), (0, most - batch.shape[1]), *[(0, 0)] * (batch.ndim - 2)])
+            for batch in batches
+        ]
     )
 
 

@@ -43,6 +43,7 @@ class TrainingPlan:
         learning_rate: Peak of the schedule.
         weight_average: Momentum of the moving average of the weights.
         weight_decay: As AdamW takes it.
+        box_classes: Class names of the labelled objects, which the evidence is for.
         reconstruction_weight: Weight of the reconstruction loss.
         evidence_weight: Weight of the loss of the evidence.
         pretraining: What the autoencoder reconstructs from in pretraining.
@@ -78,6 +79,7 @@ class TrainingPlan:
     records_digest: str
     versions: dict[str, str]
     git_commit: str
+    box_classes: tuple[str, ...] = ()
     reconstruction_weight: float = 0.0
     evidence_weight: float = 0.0
     pretraining: str = ""
@@ -93,7 +95,8 @@ class TrainingPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values."""
-        return {**dataclasses.asdict(self), "classes": list(self.classes)}
+        values = dataclasses.asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     def settle(self, folder: RunDir) -> None:
         """Makes `folder` ready for this plan: what a training of another one left is taken away.
@@ -153,11 +156,11 @@ def make_plan(settings: Settings, manifest: Manifest, own: Any) -> TrainingPlan:
         records_digest=manifest.digest,
         versions=provenance.versions(),
         git_commit=provenance.git_commit(),
-        **of_kind(settings, own),
+        **of_kind(settings, own, manifest),
     )
 
 
-def _autoencoder_values(settings: Settings, own: Any) -> dict[str, Any]:
+def _autoencoder_values(settings: Settings, own: Any, manifest: Manifest) -> dict[str, Any]:
     _refuse(settings, fine_tune_from="", views=0, full_epochs=0)
     if settings.epochs == 0:
         raise InputError(
@@ -166,13 +169,14 @@ def _autoencoder_values(settings: Settings, own: Any) -> dict[str, Any]:
         )
     weight, pretraining = settings.reconstruction_weight, settings.pretraining
     return {
+        "box_classes": manifest.box_classes,
         "reconstruction_weight": own.reconstruction_weight if weight < 0 else weight,
         "evidence_weight": settings.evidence_weight,
         "pretraining": own.pretraining if pretraining == "default" else pretraining,
     }
 
 
-def _backbone_values(settings: Settings, own: Any) -> dict[str, Any]:
+def _backbone_values(settings: Settings, own: Any, manifest: Manifest) -> dict[str, Any]:
     _refuse(settings, reconstruction_weight=-1, evidence_weight=1, pretraining="default")
     if settings.epochs == settings.pretrain_epochs == settings.full_epochs == 0:
         raise InputError(

@@ -6,7 +6,7 @@ from typing import Final
 
 import tensorflow as tf
 
-from records.schema import BOX_SIDES, BOX_TEXT, ENCODED, HEIGHT, LABEL, SOURCE_ID, WIDTH
+from records.schema import BOX_LABEL, BOX_SIDES, BOX_TEXT, ENCODED, HEIGHT, LABEL, SOURCE_ID, WIDTH
 
 _PARSED: Final = {
     ENCODED: tf.io.FixedLenFeature([], tf.string),
@@ -14,6 +14,7 @@ _PARSED: Final = {
     SOURCE_ID: tf.io.FixedLenFeature([], tf.string),
     WIDTH: tf.io.FixedLenFeature([], tf.int64),
     HEIGHT: tf.io.FixedLenFeature([], tf.int64),
+    BOX_LABEL: tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
     BOX_TEXT: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
     **{
         side: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
@@ -31,7 +32,8 @@ def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     Returns:
         `encoded` tf.string []; `label` tf.int64 [], from 0; `source_id` tf.string []; `width` and
         `height` tf.int64 [] in pixels; `boxes` tf.float32 [n, 4], xmin, ymin, xmax, ymax as
-        fractions of the picture in 0..1; `box_names` tf.string [n].
+        fractions of the picture in 0..1; `box_labels` tf.int64 [n], from 1; `box_names` tf.string
+        [n].
     """
     parsed = tf.io.parse_single_example(serialized, _PARSED)
     return {
@@ -41,5 +43,6 @@ def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "width": parsed[WIDTH],
         "height": parsed[HEIGHT],
         "boxes": tf.stack([parsed[side] for side in BOX_SIDES], axis=-1),
+        "box_labels": parsed[BOX_LABEL],
         "box_names": parsed[BOX_TEXT],
     }

@@ -133,7 +133,7 @@ def _train_autoencoder(
     draft: RunDir,
 ) -> tuple[keras.Model, TrainingRun, list[PhaseOutcome]]:
     mean, variance = inputs.measure_grey(training.table)
-    model = _build(plan, mean=mean, variance=variance)
+    model = _build(plan, mean=mean, variance=variance, box_classes=max(1, len(plan.box_classes)))
     run = TrainingRun(draft, model)
     trained = autoencoder.of_any_size(model) if window_px(training.operations) else model
     with computing_in(model, plan.precision):
@@ -216,12 +216,12 @@ def _start_backbone(
         ) from error
 
 
-def _build(plan: TrainingPlan, **statistics: float) -> keras.Model:
+def _build(plan: TrainingPlan, **own: Any) -> keras.Model:
     return registry.MODELS[plan.model].build(
         image_size=plan.image_size,
         channels=plan.channels,
         classes=len(plan.classes),
-        **statistics,
+        **own,
     )
 
 

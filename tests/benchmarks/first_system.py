@@ -21,11 +21,11 @@ from models import registry
 class FirstSystem(registry.ModelSpec):
     """The spec of the autoencoder, but for what it builds."""
 
-    def build(self, *, image_size: int, channels: int, classes: int, **statistics: float) -> Any:
+    def build(self, *, image_size: int, channels: int, classes: int, **own: Any) -> Any:
         """As `ModelSpec.build`."""
         import keras
 
-        mean, variance = statistics["mean"], statistics["variance"]
+        mean, variance = own["mean"], own["variance"]
         image = keras.Input([image_size, image_size, channels], name="image")
         x = keras.layers.Rescaling(variance**-0.5, -mean * variance**-0.5)(image)
         for filters in (16, 32, 64):
@@ -33,14 +33,14 @@ class FirstSystem(registry.ModelSpec):
             x = keras.layers.MaxPooling2D()(x)
         x = keras.layers.Activation("linear", name=self.cam_layer)(x)
         flat = keras.layers.Dropout(0.5)(keras.layers.Flatten()(x))
-        evidence = keras.layers.Conv2D(1, 1)(x)
+        evidence = keras.layers.Conv2D(own["box_classes"], 1, name="evidence")(x)
         decoded = keras.layers.UpSampling2D(8)(keras.layers.Conv2D(channels, 1)(x))
         return keras.Model(
             image,
             {
                 "logits": keras.layers.Dense(classes, name="logits")(flat),
                 "reconstruction": keras.layers.Activation("linear", name="reconstruction")(decoded),
-                "evidence": keras.layers.Reshape(evidence.shape[1:3], name="evidence")(evidence),
+                "evidence": evidence,
             },
         )
 

@@ -97,8 +97,8 @@ def test_evidence_lies_where_its_cells_are() -> None:
     weights = model.get_layer("evidence_logits")
     weights.set_weights([np.ones_like(weights.get_weights()[0]), np.array([-3.0], np.float32)])
     features[0, 2, 5] = 1.0
-    seen = cells(features).numpy()
-    assert seen.shape == (1, 16, 16)
+    assert cells(features).shape == (1, 16, 16, 1)
+    seen = cells(features).numpy()[..., 0]
     assert seen[0, 2, 5] == 93.0 and (np.delete(seen.ravel(), 2 * 16 + 5) == -3.0).all()
 
 
@@ -116,7 +116,7 @@ def test_the_decoder_lays_its_pixels_row_by_row(channels: int) -> None:
 
 
 def test_the_evidence_gates_the_head() -> None:
-    model = build()
+    model = build(box_classes=2)
     head = keras.Model(
         model.get_layer(autoencoder.CAM_LAYER).output, model.get_layer("pooled").output
     )
@@ -124,14 +124,14 @@ def test_the_evidence_gates_the_head() -> None:
     kernel, _ = layer.get_weights()
     features = np.random.default_rng(0).uniform(0, 1, head.input_shape[1:])[np.newaxis]
     filters = features.shape[-1]
-    for bias, gate in ((-100.0, 0.0), (100.0, 1.0)):
-        layer.set_weights([np.zeros_like(kernel), np.array([bias], np.float32)])
+    for gates in ([0, 0], [1, 0], [0, 1], [1, 1]):  # of both classes of objects
+        layer.set_weights([np.zeros_like(kernel), 200 * np.array(gates, np.float32) - 100])
         pooled = head(features.astype(np.float32)).numpy()[0]
         largest = features[0].max(axis=(0, 1))
         np.testing.assert_allclose(pooled[:filters], features[0].mean(axis=(0, 1)), rtol=1e-5)
         np.testing.assert_allclose(pooled[filters : 2 * filters], largest, rtol=1e-5)
-        np.testing.assert_allclose(pooled[2 * filters : -1], gate * largest, rtol=1e-5)
-        assert pooled[-1] == gate
+        np.testing.assert_allclose(pooled[2 * filters : -2], max(gates) * largest, rtol=1e-5)
+        assert pooled[-2:].tolist() == gates
 
 
 def test_reconstruction_error_is_the_root_mean_square() -> None:

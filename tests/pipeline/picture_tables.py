@@ -62,9 +62,11 @@ def make_table(path: Path, images: np.ndarray, boxes: np.ndarray | None = None) 
     stored = np.rint(images * 257).astype(np.uint16)
     stored.tofile(path)
     count = len(images)
+    boxes = np.zeros((count, 1, 4), np.float32) if boxes is None else boxes
     return PictureTable(
         images=np.memmap(path, np.uint16, mode="r", shape=images.shape),
         labels=np.arange(count),
-        boxes=np.zeros((count, 1, 4), np.float32) if boxes is None else boxes,
+        boxes=boxes,
+        box_labels=np.array(boxes.any(axis=-1), np.int64),
         content=np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1)),
     )

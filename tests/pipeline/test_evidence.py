@@ -10,7 +10,7 @@ from pipeline.evidence import UNKNOWN, cover_cells, find_boxed_classes, make_evi
 
 
 def cover(*boxes: tuple[float, float, float, float], cells: int = 4) -> np.ndarray:
-    return cover_cells(tf.constant([boxes], tf.float32), cells).numpy()[0]
+    return cover_cells(tf.constant([boxes], tf.float32), cells).numpy()[0].max(axis=0)
 
 
 def test_a_box_covers_the_cells_it_fills() -> None:
@@ -68,28 +68,40 @@ def test_which_classes_have_boxes() -> None:
     assert found.tolist() == [False, True, False, False]
 
 
+def evidence_of(
+    labels: list[int], boxes: np.ndarray, box_labels: list[list[int]], *, is_boxed: list[bool]
+) -> np.ndarray:
+    """[batch, 2, 2, 2]: two cells a side, boxes of two classes."""
+    return make_evidence(
+        tf.constant(labels, tf.int64),
+        tf.constant(boxes),
+        tf.constant(box_labels, tf.int64),
+        cells=2,
+        box_classes=2,
+        is_boxed=np.array(is_boxed),
+    ).numpy()
+
+
 def test_what_is_not_marked_is_unknown_only_where_others_are() -> None:
     boxes = np.zeros([4, 1, 4], np.float32)
-    boxes[0, 0] = [0.0, 0.0, 0.5, 0.5]
-    boxes[3, 0] = [0.0, 0.0, 0.5, 0.5]
-    evidence = make_evidence(
-        tf.constant([1, 1, 0, -1], tf.int64),
-        tf.constant(boxes),
-        cells=2,
-        is_boxed=np.array([False, True]),
-    ).numpy()
-    assert evidence[0].tolist() == [[1, 0], [0, 0]]  # marked
-    assert evidence[1].tolist() == [[UNKNOWN] * 2] * 2  # of a marked class, without a box
-    assert evidence[2].tolist() == [[0, 0], [0, 0]]  # of a class without boxes: in order
-    assert evidence[3].tolist() == [[UNKNOWN] * 2] * 2  # no label: its boxes are not to be known
+    boxes[[0, 3], 0] = [0.0, 0.0, 0.5, 0.5]
+    evidence = evidence_of([1, 1, 0, -1], boxes, [[2], [0], [0], [2]], is_boxed=[False, True])
+    assert evidence[0, ..., 1].tolist() == [[1, 0], [0, 0]]  # marked
+    assert not evidence[0, ..., 0].any()  # as of another class
+    assert (evidence[1] == UNKNOWN).all()  # of a marked class, without a box
+    assert (evidence[2] == 0).all()  # of a class without boxes: in order
+    assert (evidence[3] == UNKNOWN).all()  # no label: its boxes are not to be known
+
+
+def test_each_class_of_objects_has_its_own_map() -> None:
+    left, right, top = [0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]
+    boxes = np.array([[left, right, top]], np.float32)
+    evidence = evidence_of([0], boxes, [[1, 2, 2]], is_boxed=[True])
+    assert evidence[0, ..., 0].tolist() == [[1, 0], [1, 0]]
+    assert evidence[0, ..., 1].tolist() == [[1, 1], [0, 1]]  # twice covered is covered
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_without_any_box_nothing_is_known(label: int) -> None:
-    evidence = make_evidence(
-        tf.constant([label], tf.int64),
-        tf.zeros([1, 1, 4]),
-        cells=2,
-        is_boxed=np.array([False, False]),
-    )
-    assert (evidence.numpy() == UNKNOWN).all()
+    evidence = evidence_of([label], np.zeros([1, 1, 4], np.float32), [[0]], is_boxed=[False] * 2)
+    assert (evidence == UNKNOWN).all()

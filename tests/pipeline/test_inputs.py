@@ -14,7 +14,7 @@ from tests.pipeline.picture_tables import decode, make_table, write_two_shards
 COUNT = 20
 ALL = "flip|rot90|rotate(15)|shift(0.1)|crop(0.8)|brightness(0.2)|contrast(0.1)|noise(0.02)"
 
-Batches = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+Batches = list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,14 @@ def test_records_that_are_missing_are_no_short_answer(shards: list[Path]) -> Non
 def test_a_table_comes_once_in_order_as_it_is(table: PictureTable) -> None:
     dataset = inputs.make_table_dataset(table, batch_size=6)
     batches = list(dataset.as_numpy_iterator())
-    assert [len(y) for _, y, _ in batches] == [6, 6, 6, 2]
-    images, labels, boxes = (np.concatenate(part) for part in zip(*batches, strict=True))
+    assert [len(y) for _, y, *_ in batches] == [6, 6, 6, 2]
+    images, labels, boxes, box_labels = (
+        np.concatenate(part) for part in zip(*batches, strict=True)
+    )
     np.testing.assert_array_equal(labels, np.arange(COUNT))
     np.testing.assert_array_equal(images, np.tile(10.0 * labels[:, None, None, None], (8, 8, 1)))
     np.testing.assert_array_equal(boxes, table.boxes)
+    np.testing.assert_array_equal(box_labels, table.box_labels)
     assert images.dtype == np.float32
 
 
@@ -93,24 +96,26 @@ def test_the_specs_of_both_tell_the_shapes(table: PictureTable) -> None:
             tf.TensorSpec([batch, 8, 8, 1], tf.float32),
             tf.TensorSpec([batch], tf.int64),
             tf.TensorSpec([batch, 2, 4], tf.float32),
+            tf.TensorSpec([batch, 2], tf.int64),
         )
 
 
 def test_training_gives_each_picture_once_a_round_in_new_order(table: PictureTable) -> None:
     # Batches of 6 do not divide 20 pictures; all are full all the same.
     batches = training(table, 1, batch_size=6, steps=10)
-    assert {len(y) for _, y, _ in batches} == {6}
-    rounds = np.concatenate([y for _, y, _ in batches]).reshape(3, COUNT).tolist()
+    assert {len(y) for _, y, *_ in batches} == {6}
+    rounds = np.concatenate([y for _, y, *_ in batches]).reshape(3, COUNT).tolist()
     for labels in rounds:
         assert sorted(labels) == list(range(COUNT)) != labels
     assert len({tuple(labels) for labels in rounds}) == 3
 
 
 def test_pictures_keep_their_labels_and_boxes(table: PictureTable) -> None:
-    for images, labels, boxes in training(table, 1):
+    for images, labels, boxes, box_labels in training(table, 1):
         np.testing.assert_array_equal(images[:, 2, 5, 0], 10 * labels)
         np.testing.assert_array_equal(boxes, table.boxes[labels])
-    for images, labels, boxes in training(table, 1, "flip|rot90"):
+        np.testing.assert_array_equal(box_labels, table.box_labels[labels])
+    for images, labels, boxes, _ in training(table, 1, "flip|rot90"):
         np.testing.assert_allclose(images[:, 2, 5, 0], 10 * labels, atol=1e-3)
         np.testing.assert_array_equal(boxes.any(axis=(1, 2)), labels < 10)
 
@@ -119,7 +124,7 @@ def test_boxes_follow_their_pictures(tmp_path: Path) -> None:
     images = np.zeros((4, 16, 16, 1))
     images[:, 2:6, 9:15] = 200.0
     boxes = np.tile(np.array([9, 2, 15, 6], np.float32) / 16, (4, 1, 1))
-    for batch, _, placed in training(
+    for batch, _, placed, _ in training(
         make_table(tmp_path / "t", images, boxes), 3, "flip|vflip|rot90", batch_size=4
     ):
         for image, (left, top, right, bottom) in zip(
@@ -146,10 +151,10 @@ def test_the_seed_decides_order_and_augmentation(table: PictureTable, seed: int)
     batches = training(table, seed, line)
     assert_same(batches, training(table, seed, line))
     other = training(table, seed - 1, line)
-    assert any((y != z).any() for (_, y, _), (_, z, _) in zip(batches, other, strict=True))
+    assert any((y != z).any() for (_, y, *_), (_, z, *_) in zip(batches, other, strict=True))
     # No two rounds see the same picture augmented the same way.
     flat: dict[int, list[np.ndarray]] = {y: [] for y in range(COUNT)}
-    for images, labels, _ in batches:
+    for images, labels, *_ in batches:
         for image, label in zip(images, labels, strict=True):
             flat[int(label)].append(image)
     assert all(len(views) == 2 and (views[0] != views[1]).any() for views in flat.values())
@@ -158,7 +163,7 @@ def test_the_seed_decides_order_and_augmentation(table: PictureTable, seed: int)
 def test_seeds_far_apart_draw_differently(table: PictureTable) -> None:
     firsts = [training(table, seed, "noise(0.1)", steps=1)[0] for seed in (0, 2**31, 2**32 - 1)]
     noise = {
-        (images - 10.0 * labels[:, None, None, None]).tobytes() for images, labels, _ in firsts
+        (images - 10.0 * labels[:, None, None, None]).tobytes() for images, labels, *_ in firsts
     }
     assert len(noise) == 3
 

@@ -39,7 +39,10 @@ def test_rows_are_the_pictures_in_the_order_of_the_records(
 
 
 def test_boxes_are_filled_up_with_zeros(shards: list[Path], tmp_path: Path) -> None:
-    boxes = build(tmp_path / "t", shards).boxes
+    table = build(tmp_path / "t", shards)
+    boxes = table.boxes
+    counts = np.arange(COUNT)[:, None] % SIDE
+    np.testing.assert_array_equal(table.box_labels, np.arange(7) < counts)
     assert boxes.shape == (COUNT, 7, 4)
     for label in range(COUNT):
         found = label % SIDE

@@ -317,9 +317,9 @@ def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Pa
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (9, 32, 32, 1)).astype(np.float32)
     labels = np.array([0] * 8 + [1])
-    boxes = np.zeros((9, 1, 4), np.float32)
+    boxes, box_labels = np.zeros((9, 1, 4), np.float32), np.zeros((9, 1), np.int64)
     stored = np.rint(images * 257).astype(np.uint16)
-    table = PictureTable(stored, labels, boxes, boxes[:, 0])  # type: ignore[arg-type]
+    table = PictureTable(stored, labels, boxes, box_labels, boxes[:, 0])  # type: ignore[arg-type]
     model = build_autoencoder(image_size=32, channels=1, classes=2, mean=127.0, variance=5000.0)
     losses = make_losses()
     folder = RunDir(tmp_path, "autoencoder").checkpoint
@@ -329,7 +329,7 @@ def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Pa
         cell_px=4,
         training=TrainingPictures(table, np.arange(9), 3, (), 0),
         # The last batch holds the one picture of class 1.
-        validation=tf.data.Dataset.from_tensor_slices((images, labels, boxes)).batch(8),
+        validation=tf.data.Dataset.from_tensor_slices((images, labels, boxes, box_labels)).batch(8),
         losses=losses,
         plan=plan_of(),
         run=TrainingRun(folder, model),
@@ -360,9 +360,12 @@ def test_windows_train_the_model_for_whole_pictures(tmp_path: Path) -> None:
         np.array([0, 1] * 3),
         np.tile(np.array([0.2, 0.2, 0.4, 0.4], np.float32), (6, 1, 1)),
     )
-    content = np.tile(np.array([0, 0, 1, 1], np.float32), (6, 1))
+    box_labels, content = (
+        np.ones((6, 1), np.int64),
+        np.tile(np.array([0, 0, 1, 1], np.float32), (6, 1)),
+    )
     stored = np.rint(images * 257).astype(np.uint16)
-    table = PictureTable(stored, labels, boxes, content)  # type: ignore[arg-type]
+    table = PictureTable(stored, labels, boxes, box_labels, content)  # type: ignore[arg-type]
     model = build_autoencoder(image_size=64, channels=1, classes=2, mean=127.0, variance=5000.0)
     trained = of_any_size(model)
     operations = parse_augmentation("window(32)")
@@ -372,7 +375,7 @@ def test_windows_train_the_model_for_whole_pictures(tmp_path: Path) -> None:
         reconstruction_model(trained),
         cell_px=64 // model.output["evidence"].shape[1],
         training=TrainingPictures(table, np.arange(6), 3, operations, 0),
-        validation=tf.data.Dataset.from_tensor_slices((images, labels, boxes)).batch(8),
+        validation=tf.data.Dataset.from_tensor_slices((images, labels, boxes, box_labels)).batch(8),
         losses=make_losses(),
         plan=plan_of(augment="window(32)", image_size=64, pretrain_epochs=1),
         run=TrainingRun(folder, model),

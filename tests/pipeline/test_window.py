@@ -72,7 +72,7 @@ def test_a_batch_is_of_windows_whose_boxes_hold_what_they_held(table: PictureTab
         table, batch_size=COUNT, operations=parse_augmentation(f"flip|window({WINDOW})"), seed=0
     )
     assert dataset.element_spec[0].shape == (COUNT, WINDOW, WINDOW, 1)
-    for images, _, boxes in dataset.take(3).as_numpy_iterator():
+    for images, _, boxes, _ in dataset.take(3).as_numpy_iterator():
         centres = (np.arange(WINDOW) + 0.5) / WINDOW
         for image, (left, top, right, bottom) in zip(images[..., 0], boxes[:, 0], strict=True):
             within = [(centres > low) & (centres < high) for low, high in
