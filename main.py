@@ -42,6 +42,7 @@ flags.DEFINE_integer(
     "Epochs before it: reconstruction alone (autoencoder) or the head on the frozen trunk (a "
     "backbone); -1: the model's own, 0: none.",
 )
+flags.DEFINE_float("learning_rate", 0, "Its peak in supervised training; 0: the model's own.")
 flags.DEFINE_string(
     "augment",
     "default",

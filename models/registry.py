@@ -134,6 +134,7 @@ MODELS: dict[str, ModelSpec] = {
         pretrain_epochs=3,
         learning_rate=1e-3,
         augment="flip|vflip|brightness(0.1)|contrast(0.2)",
+        weight_average=0.99,
         reconstruction_weight=0.5,
         pretraining="plain",
     ),

@@ -27,7 +27,7 @@ _PICTURES_SHOWN = 8
 # After windows: what a whole picture's features are like is learned soon, and nothing else is to
 # be forgotten for it.
 _WHOLE_SHARE = 0.1
-_WHOLE_RATE = 0.25
+_WHOLE_RATE = 0.1
 
 
 @dataclass(frozen=True)

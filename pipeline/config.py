@@ -36,6 +36,7 @@ class Settings:
         epochs: Epochs of supervised training at most, or -1; 0 leaves a backbone's fine-tuning out.
         pretrain_epochs: Epochs before it (reconstruction, or head on the frozen trunk), or -1 for
             the model's default; 0 leaves that phase out.
+        learning_rate: Its peak in supervised training, or 0; other phases take their share of it.
         augment: Augmentation of the training split, as `pipeline.operations` reads it; `default` is
             the model's own, an empty string none.
         backbone_weights: `imagenet`, `calibrated` or the path of a weights file.
@@ -74,6 +75,7 @@ class Settings:
     batch_size: int = 0
     epochs: int = -1
     pretrain_epochs: int = -1
+    learning_rate: float = 0.0
     augment: str = "default"
     backbone_weights: str = "imagenet"
     resize: str = "letterbox"
@@ -107,6 +109,11 @@ class Settings:
         _require_one_of("to", self.to, TARGETS)
         _require_one_of("resize", self.resize, RESIZES)
         _require_one_of("pretraining", self.pretraining, PRETRAININGS)
+        if not 0 <= self.learning_rate <= 1:
+            raise InputError(
+                f"--learning_rate={self.learning_rate:g} is no learning rate.",
+                "Give a small number such as 0.001, or 0 for the model's own.",
+            )
         _require_weight("reconstruction_weight", self.reconstruction_weight, own=True)
         _require_weight("evidence_weight", self.evidence_weight, own=False)
         for name, least in _LEAST.items():

@@ -146,7 +146,7 @@ def make_plan(settings: Settings, manifest: Manifest, own: Any) -> TrainingPlan:
         batch_size=min(settings.batch_size or own.batch_size, manifest.count("train")),
         pretrain_epochs=own.pretrain_epochs if pretrain < 0 else pretrain,
         epochs=own.epochs if settings.epochs < 0 else settings.epochs,
-        learning_rate=own.learning_rate,
+        learning_rate=settings.learning_rate or own.learning_rate,
         weight_average=own.weight_average,
         weight_decay=own.weight_decay,
         labels_per_class=settings.labels_per_class,

@@ -222,6 +222,9 @@ def test_what_was_killed_while_it_took_its_place_does_so_again(tmp_path: Path) -
     ("name", "value"),
     [
         ("resize", "crop"),
+        ("learning_rate", -0.5),
+        ("learning_rate", 1.5),
+        ("learning_rate", math.nan),
         ("pretraining", "guessing"),
         ("reconstruction_weight", -0.5),
         ("reconstruction_weight", math.nan),

@@ -58,17 +58,19 @@ def test_flags_that_are_given_count() -> None:
     plan = plan_for(
         image_size=64, batch_size=20, epochs=3, pretrain_epochs=0, augment="", resize="stretch",
         reconstruction_weight=0.0, pretraining="masked", labels_per_class=10, mixed_precision=True,
-        seed=4,
+        seed=4, learning_rate=0.01,
     )  # fmt: skip
     assert (plan.image_size, plan.batch_size, plan.epochs, plan.pretrain_epochs) == (64, 20, 3, 0)
     assert (plan.augment, plan.resize, plan.seed, plan.labels_per_class) == ("", "stretch", 4, 10)
     assert (plan.reconstruction_weight, plan.pretraining) == (0.0, "masked")
+    assert plan.learning_rate == 0.01
     assert plan.precision.startswith("mixed_")
     assert plan.steps_per_epoch == 6  # 101 pictures, 20 at a time
 
 
 def test_boxes_are_used_unless_they_are_not_to_be() -> None:
     assert plan_for().evidence_weight == 1.0
+    assert plan_for().box_classes == MANIFEST.box_classes
     assert plan_for(evidence_weight=0.0).evidence_weight == 0.0
 
 
