@@ -73,7 +73,8 @@ def build_autoencoder(
         box_classes,
         1,
         bias_initializer=keras.initializers.Constant(_EVIDENCE_BIAS),
-        name="evidence_logits",
+        dtype="float32",
+        name="evidence",
     )(merged)
     features = keras.layers.Dropout(dropout, name="dropout")(_pool(merged, evidence))
     return keras.Model(
@@ -81,9 +82,7 @@ def build_autoencoder(
         {
             "logits": keras.layers.Dense(classes, dtype="float32", name="logits")(features),
             "reconstruction": _decode(merged, image_size, channels, mean, variance),
-            "evidence": keras.layers.Activation("linear", dtype="float32", name="evidence")(
-                evidence
-            ),
+            "evidence": evidence,
         },
     )
 

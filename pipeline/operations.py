@@ -7,8 +7,7 @@
 | `rot90` | 0, 1, 2 or 3 quarter turns |
 | `rotate(D)` | an angle of up to D degrees either way |
 | `shift(F)` | an offset of up to the fraction F of the side either way, on each axis |
-| `window(P)` | a window of P pixels of the model's input, somewhere on what shows the picture, \
-taken 0.75 to 1.33 times as large and scaled to P pixels |
+| `window(P)` | a square of 0.75 P to 1.33 P pixels on the picture, scaled to P pixels |
 | `crop(F)` | a square of side F to 1 of the picture's, anywhere inside, stretched to full size |
 | `brightness(F)` | an offset of up to F of the full range (255) either way |
 | `contrast(F)` | a factor of 1 - F to 1 + F about the picture's mean |

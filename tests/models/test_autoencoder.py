@@ -94,7 +94,7 @@ def test_evidence_lies_where_its_cells_are() -> None:
     model = build(image_size=64)
     cells = keras.Model(model.get_layer(autoencoder.CAM_LAYER).output, model.output["evidence"])
     features = np.zeros((1, 16, 16, 96), np.float32)
-    weights = model.get_layer("evidence_logits")
+    weights = model.get_layer("evidence")
     weights.set_weights([np.ones_like(weights.get_weights()[0]), np.array([-3.0], np.float32)])
     features[0, 2, 5] = 1.0
     assert cells(features).shape == (1, 16, 16, 1)
@@ -120,7 +120,7 @@ def test_the_evidence_gates_the_head() -> None:
     head = keras.Model(
         model.get_layer(autoencoder.CAM_LAYER).output, model.get_layer("pooled").output
     )
-    layer = model.get_layer("evidence_logits")
+    layer = model.get_layer("evidence")
     kernel, _ = layer.get_weights()
     features = np.random.default_rng(0).uniform(0, 1, head.input_shape[1:])[np.newaxis]
     filters = features.shape[-1]
