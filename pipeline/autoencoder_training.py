@@ -73,13 +73,19 @@ def make_phases(plan: TrainingPlan) -> list[Phase]:
         scale=math.log(len(plan.classes)),
     )
     window = window_px(parse_augmentation(plan.augment))
+    if not window:
+        return [phase for phase in (pretrain, joint) if phase.epochs]
     whole = dataclasses.replace(
         joint,
         name="whole pictures",
-        epochs=math.ceil(plan.epochs * _WHOLE_SHARE) if window else 0,
+        epochs=math.ceil(plan.epochs * _WHOLE_SHARE),
         learning_rate=plan.learning_rate * _WHOLE_RATE,
-        effort=(plan.image_size / window) ** 2 if window else 1.0,
+        effort=(plan.image_size / window) ** 2,
     )
+    if plan.box_classes and plan.evidence_weight:
+        # A head that knows windows finds too much in whole pictures, the more the better it gets;
+        # what a cell holds is the same question in both.
+        joint = dataclasses.replace(joint, monitor="val_evidence_loss", scale=2 * math.log(2))
     return [phase for phase in (pretrain, joint, whole) if phase.epochs]
 
 

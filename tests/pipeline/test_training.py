@@ -353,6 +353,17 @@ def test_after_windows_come_whole_pictures(tmp_path: Path) -> None:
     assert [phase.name for phase in make_phases(plan_of())] == ["joint"]
 
 
+def test_windows_are_watched_by_what_is_the_same_in_whole_pictures() -> None:
+    def watched(**values: object) -> list[str]:
+        return [phase.monitor for phase in make_phases(plan_of(evidence_weight=1.0, **values))]
+
+    assert watched(augment="window(32)") == ["val_logits_mean"] * 2
+    with_boxes = {"augment": "window(32)", "box_classes": ("void",)}
+    assert watched(**with_boxes) == ["val_evidence_loss", "val_logits_mean"]
+    assert watched(**{**with_boxes, "evidence_weight": 0.0}) == ["val_logits_mean"] * 2
+    assert watched(box_classes=("void",)) == ["val_logits_mean"]
+
+
 def test_windows_train_the_model_for_whole_pictures(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     images = np.random.default_rng(0).uniform(0, 255, (6, 64, 64, 1)).astype(np.float32)
