@@ -1,6 +1,6 @@
 """The two main jobs, every stage of them, on all real pictures; trainings cut short.
 
-They see that nothing is broken. What the models reach is measured by full trainings (BUILD_NOTES.md).
+They see that nothing is broken. What the models reach is measured by whole trainings.
 """
 
 from __future__ import annotations
