@@ -21,8 +21,9 @@ def test_the_policy_follows_the_machine() -> None:
 
 
 def test_layers_compute_in_16_bit_and_the_model_is_kept_in_32() -> None:
-    untouched = build()
     keras.utils.clear_session()  # Keras counts up the names of operations through a process
+    untouched = build()
+    keras.utils.clear_session()
     model = build()
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
     before = model(images, training=False)

@@ -355,7 +355,8 @@ def test_after_windows_come_whole_pictures(tmp_path: Path) -> None:
 
 def test_windows_are_watched_by_what_is_the_same_in_whole_pictures() -> None:
     def watched(**values: object) -> list[str]:
-        return [phase.monitor for phase in make_phases(plan_of(evidence_weight=1.0, **values))]
+        plan = plan_of(**{"evidence_weight": 1.0, **values})
+        return [phase.monitor for phase in make_phases(plan)]
 
     assert watched(augment="window(32)") == ["val_logits_mean"] * 2
     with_boxes = {"augment": "window(32)", "box_classes": ("void",)}
