@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from pipeline.corruption import corrupt
 from pipeline.evidence import find_boxed_classes, make_evidence
-from pipeline.operations import parse_augmentation, window_px, without_window
+from pipeline.operations import without_window
 from pipeline.phases import Phase, PhaseOutcome
 from pipeline.training import run_phase
 from pipeline.training_pictures import TrainingPictures
@@ -72,15 +72,14 @@ def make_phases(plan: TrainingPlan) -> list[Phase]:
         monitor="val_logits_mean",
         scale=math.log(len(plan.classes)),
     )
-    window = window_px(parse_augmentation(plan.augment))
-    if not window:
+    if not plan.window_px:
         return [phase for phase in (pretrain, joint) if phase.epochs]
     whole = dataclasses.replace(
         joint,
         name="whole pictures",
         epochs=math.ceil(plan.epochs * _WHOLE_SHARE),
         learning_rate=plan.learning_rate * _WHOLE_RATE,
-        effort=(plan.image_size / window) ** 2,
+        effort=(plan.image_size / plan.window_px) ** 2,
     )
     if plan.box_classes and plan.evidence_weight:
         # A head that knows windows finds too much in whole pictures, the more the better it gets;
@@ -156,7 +155,7 @@ class _AutoencoderTraining:
         with_targets = functools.partial(
             _with_targets,
             cell_px=self.cell_px,
-            box_classes=max(1, len(self.plan.box_classes)),
+            box_classes=self.model.output["evidence"].shape[-1],
             is_boxed=find_boxed_classes(
                 labelled.labels, labelled.boxes, classes=len(self.plan.classes)
             ),

@@ -93,6 +93,11 @@ class TrainingPlan:
         """Batches that hold as many pictures as the training split."""
         return math.ceil(self.training_pictures / self.batch_size)
 
+    @property
+    def window_px(self) -> int:
+        """Side of the windows that are trained on, in pixels; 0: whole pictures."""
+        return window_px(parse_augmentation(self.augment))
+
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values."""
         values = dataclasses.asdict(self)

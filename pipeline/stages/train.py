@@ -19,7 +19,7 @@ from pipeline.backbone_training import BackboneParts, train_backbone
 from pipeline.config import Settings
 from pipeline.mixed_precision import computing_in
 from pipeline.modelfacts import ModelFacts, choose_fail_classes
-from pipeline.operations import parse_augmentation, window_px
+from pipeline.operations import parse_augmentation
 from pipeline.phases import PhaseOutcome
 from pipeline.pictures import PictureReader, PictureTable, build_picture_table
 from pipeline.rundir import RunDir
@@ -78,9 +78,9 @@ def run(settings: Settings) -> None:
 
 def _check_image_size(plan: TrainingPlan) -> None:
     """Before anything is decoded, which may take long."""
-    spec, window = registry.MODELS[plan.model], window_px(parse_augmentation(plan.augment))
+    spec = registry.MODELS[plan.model]
     try:
-        spec.check_image_size(plan.image_size, window_px=window)
+        spec.check_image_size(plan.image_size, window_px=plan.window_px)
     except ValueError as error:
         raise InputError(
             f"--image_size={plan.image_size} --augment={plan.augment!r} does not fit. {error}",
@@ -135,7 +135,7 @@ def _train_autoencoder(
     mean, variance = inputs.measure_grey(training.table)
     model = _build(plan, mean=mean, variance=variance, box_classes=max(1, len(plan.box_classes)))
     run = TrainingRun(draft, model)
-    trained = autoencoder.of_any_size(model) if window_px(training.operations) else model
+    trained = autoencoder.of_any_size(model) if plan.window_px else model
     with computing_in(model, plan.precision):
         outcomes = train_autoencoder(
             trained,

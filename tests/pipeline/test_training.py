@@ -344,7 +344,7 @@ def test_what_is_watched_is_the_mean_over_pictures_not_over_batches(tmp_path: Pa
     assert float(row["val_loss"]) == pytest.approx(expected + 0.5 * error, rel=1e-4)
 
 
-def test_after_windows_come_whole_pictures(tmp_path: Path) -> None:
+def test_after_windows_come_whole_pictures() -> None:
     plan = plan_of(augment="window(32)", image_size=64, epochs=11, pretrain_epochs=2)
     pretrain, joint, whole = make_phases(plan)
     assert (pretrain.epochs, joint.epochs, whole.epochs) == (2, 11, 2)
