@@ -61,6 +61,12 @@ flags.DEFINE_enum(
     list(RESIZES),
     "How a picture becomes the model's square input: letterbox keeps its proportions.",
 )
+flags.DEFINE_bool(
+    "standardize",
+    False,
+    "Give every picture the same mean and contrast before the model sees it: for light that "
+    "changes from picture to picture and says nothing.",
+)
 flags.DEFINE_float(
     "reconstruction_weight",
     -1,

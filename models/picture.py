@@ -13,11 +13,15 @@ import tensorflow as tf
 
 RESIZES = ("letterbox", "stretch")
 
+_MIDDLE, _DEVIATION = 127.5, 40.0  # of a standardized picture, in grey values
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH_AT = 24  # PNG specification, 11.2.2: signature 8, length 4, "IHDR" 4, sizes 8
 
 
-def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int, resize: str) -> tf.Tensor:
+def decode_picture(
+    encoded: tf.Tensor, *, image_size: int, channels: int, resize: str, standardize: bool = False
+) -> tf.Tensor:
     """Decodes one picture and brings it to the model's square input.
 
     Built of TensorFlow operations alone, so that the very same nodes run in the input pipeline
@@ -28,6 +32,7 @@ def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int, resize
         image_size: Side of the output in pixels.
         channels: 1 for grey (colour is turned into luma), 3 for colour (grey is repeated).
         resize: One of `RESIZES`. A square picture gives the same under both.
+        standardize: Whether `standardize_pictures` follows.
 
     Returns:
         float32 `[image_size, image_size, channels]`, 0 to 255. 16-bit values keep their depth:
@@ -55,7 +60,27 @@ def decode_picture(encoded: tf.Tensor, *, image_size: int, channels: int, resize
     resized = tf.clip_by_value(tf.image.resize(pixels, [height, width], antialias=True), 0.0, 255.0)
     if resize == "letterbox":
         resized = _fill_up(resized, left, top, image_size)
-    return tf.ensure_shape(resized, [image_size, image_size, channels])
+    resized = tf.ensure_shape(resized, [image_size, image_size, channels])
+    return standardize_pictures(resized) if standardize else resized
+
+
+def standardize_pictures(images: tf.Tensor) -> tf.Tensor:
+    """Gives every picture the same mean and contrast: how it was lit is no longer to be seen.
+
+    Of the whole square, filling included, so that it needs to be known of no picture how large its
+    filling is. Applied once more it changes next to nothing.
+
+    Args:
+        images: float32 `[..., size, size, channels]`, 0 to 255.
+
+    Returns:
+        The same shape, 0 to 255: mean 127.5, standard deviation 40 over all channels together,
+        what is more than 3.2 deviations away cut off. Below a deviation of 1 grey value the
+        contrast is no longer raised, so that a picture of nothing stays one.
+    """
+    mean, variance = tf.nn.moments(images, axes=[-3, -2, -1], keepdims=True)
+    scale = _DEVIATION / tf.maximum(tf.sqrt(variance), 1.0)
+    return tf.clip_by_value((images - mean) * scale + _MIDDLE, 0.0, 255.0)
 
 
 def place_boxes(

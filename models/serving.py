@@ -28,6 +28,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,7 +36,7 @@ import tensorflow as tf
 
 from models import cam_weights
 from models.autoencoder import reconstruction_error
-from models.picture import decode_picture
+from models.picture import decode_picture, standardize_pictures
 
 Answers = dict[str, tf.Tensor]
 
@@ -56,6 +57,8 @@ class ServingFacts:
         resize: How a picture becomes the model's input, as `models.picture.decode_picture` takes
             it. What `predict_tensor` is given has that form already; of a letterboxed picture the
             heatmap covers the filling too.
+        standardize: Whether a picture's mean and contrast are evened out, as `decode_picture` takes
+            it; those of `predict_tensor` are too.
     """
 
     classes: tuple[str, ...]
@@ -64,6 +67,7 @@ class ServingFacts:
     threshold: float
     cam_layer: str
     resize: str
+    standardize: bool = False
 
 
 def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> None:
@@ -76,9 +80,16 @@ def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> 
         facts: What else the graph must hold.
     """
     size, channels = model.input_shape[1], model.input_shape[3]
-    decode = functools.partial(
-        _decode_batch, image_size=size, channels=channels, resize=facts.resize
-    )
+
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
+        return _decode_batch(
+            encoded,
+            image_size=size,
+            channels=channels,
+            resize=facts.resize,
+            standardize=facts.standardize,
+        )
+
     predict = _make_predict(model, facts)
     explain = _make_explain(model, facts)
     encoded = tf.TensorSpec([None], tf.string, "image_bytes")
@@ -90,7 +101,7 @@ def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> 
     )
     archive.add_endpoint("explain", lambda image_bytes: explain(decode(image_bytes)), [encoded])
     archive.add_endpoint(
-        "predict_tensor", lambda images: predict(tf.cast(images, tf.float32)), [pixels]
+        "predict_tensor", lambda images: predict(_to_input(images, facts)), [pixels]
     )
     archive.write_out(str(folder), verbose=False)
 
@@ -125,10 +136,15 @@ def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:
     }
 
 
-def _decode_batch(encoded: tf.Tensor, *, image_size: int, channels: int, resize: str) -> tf.Tensor:
+def _to_input(pixels: tf.Tensor, facts: ServingFacts) -> tf.Tensor:
+    images = tf.cast(pixels, tf.float32)
+    return standardize_pictures(images) if facts.standardize else images
+
+
+def _decode_batch(encoded: tf.Tensor, *, image_size: int, channels: int, **form: Any) -> tf.Tensor:
     # Picture by picture, so that pictures of many sizes can share a batch.
     return tf.map_fn(
-        functools.partial(decode_picture, image_size=image_size, channels=channels, resize=resize),
+        functools.partial(decode_picture, image_size=image_size, channels=channels, **form),
         encoded,
         fn_output_signature=tf.TensorSpec([image_size, image_size, channels], tf.float32),
         parallel_iterations=_DECODED_AT_ONCE,

@@ -23,13 +23,11 @@ class Answers:
     Attributes:
         true: int64 `[pictures]`.
         probabilities: float32 `[pictures, classes]`.
-        mean_grey: float64 `[pictures]`, 0 to 255.
         reconstruction_error: float64 `[pictures]` in grey values, or None without a decoder.
     """
 
     true: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
-    mean_grey: npt.NDArray[np.float64]
     reconstruction_error: npt.NDArray[np.float64] | None
 
 
@@ -49,11 +47,10 @@ def collect_answers(
         count: Pictures in it.
         description: Stands before the progress bar.
     """
-    true, grey, outputs = [], [], []
+    true, outputs = [], []
     with tqdm(total=count, desc=description, unit="pictures", disable=None) as bar:
         for images, labels in dataset:
             true.append(labels.numpy())
-            grey.append(mean_grey(images))
             outputs.append({name: value.numpy() for name, value in predict(images).items()})
             bar.update(len(labels))
     columns = {name: np.concatenate([batch[name] for batch in outputs]) for name in outputs[0]}
@@ -61,14 +58,8 @@ def collect_answers(
     return Answers(
         true=np.concatenate(true),
         probabilities=columns["probabilities"],
-        mean_grey=np.concatenate(grey),
         reconstruction_error=None if error is None else error.astype(np.float64),
     )
-
-
-def mean_grey(images: tf.Tensor) -> npt.NDArray[np.float64]:
-    """Mean value of each picture, float64 `[batch]`, 0 to 255."""
-    return images.numpy().mean(axis=(1, 2, 3), dtype=np.float64)
 
 
 def decide(

@@ -44,8 +44,8 @@ _SHOWN = 8  # augmented pictures in TensorBoard
 _HEAD_EFFORT, _FULL_EFFORT = 0.01, 10.0
 # What the trunk's answers depend on, besides the trunk.
 _FACTS = (
-    *("records_digest", "image_size", "channels", "resize", "labels_per_class"),
-    *("augment", "seed"),
+    *("records_digest", "image_size", "channels", "resize", "standardize"),
+    *("labels_per_class", "augment", "seed"),
 )
 
 

@@ -41,6 +41,7 @@ class Settings:
             the model's own, an empty string none.
         backbone_weights: `imagenet`, `calibrated` or the path of a weights file.
         resize: How a picture becomes the model's square input, one of `RESIZES`.
+        standardize: Whether a picture's mean and contrast are evened out before the model sees it.
         reconstruction_weight: Weight of the reconstruction loss beside that of classification, or
             -1.
         evidence_weight: Weight of the loss of the evidence, which is taught where boxes are.
@@ -79,6 +80,7 @@ class Settings:
     augment: str = "default"
     backbone_weights: str = "imagenet"
     resize: str = "letterbox"
+    standardize: bool = False
     reconstruction_weight: float = -1.0
     evidence_weight: float = 1.0
     pretraining: str = "default"

@@ -28,6 +28,7 @@ class ModelFacts:
         image_size: Side of the square input in pixels.
         channels: 1 for grey, 3 for colour.
         resize: How a picture becomes that input, as `models.picture.decode_picture` takes it.
+        standardize: Whether its mean and contrast are evened out, likewise.
         cam_layer: Layer whose activations the maps are made of.
         seed: Seed of the training run.
         records_digest: SHA-256 of the manifest of the records it was trained on.
@@ -44,6 +45,7 @@ class ModelFacts:
     image_size: int
     channels: int
     resize: str
+    standardize: bool
     cam_layer: str
     seed: int
     records_digest: str
@@ -85,6 +87,17 @@ class ModelFacts:
             raise InputError(
                 f"{path} cannot be read as a model's config: {error}.", "Run --stage=train again."
             ) from error
+
+
+def input_form(source: Any) -> dict[str, Any]:
+    """How a picture becomes a model's input: the arguments of `models.picture.decode_picture`.
+
+    Args:
+        source: `ModelFacts` or a `TrainingPlan`.
+    """
+    return {
+        name: getattr(source, name) for name in ("image_size", "channels", "resize", "standardize")
+    }
 
 
 def choose_positive_class(

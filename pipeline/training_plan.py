@@ -35,6 +35,7 @@ class TrainingPlan:
         image_size: Side of the model's input in pixels.
         channels: 1 for grey, 3 for colour.
         resize: How a picture becomes that input.
+        standardize: Whether its mean and contrast are evened out.
         augment: Augmentation line.
         batch_size: Pictures a step.
         pretrain_epochs: Epochs of the phase before supervised training.
@@ -65,6 +66,7 @@ class TrainingPlan:
     image_size: int
     channels: int
     resize: str
+    standardize: bool
     augment: str
     batch_size: int
     pretrain_epochs: int
@@ -147,6 +149,7 @@ def make_plan(settings: Settings, manifest: Manifest, own: Any) -> TrainingPlan:
         image_size=settings.image_size or own.image_size,
         channels=1 if manifest.is_grey else 3,
         resize=settings.resize,
+        standardize=settings.standardize,
         augment=own.augment if settings.augment == "default" else settings.augment,
         batch_size=min(settings.batch_size or own.batch_size, manifest.count("train")),
         pretrain_epochs=own.pretrain_epochs if pretrain < 0 else pretrain,

@@ -16,13 +16,13 @@ from models import files
 from models.autoencoder import reconstruction_error
 from models.picture import decode_picture
 from pipeline import plots
-from pipeline.answers import Answers, Outputs, collect_answers, decide, mean_grey, rank_errors
+from pipeline.answers import Answers, Outputs, collect_answers, decide, rank_errors
 from pipeline.baseline import measure_baseline
 from pipeline.config import Settings
 from pipeline.evaluation import digest_evaluation
 from pipeline.inputs import make_evaluation_dataset
 from pipeline.metrics import Metrics, compute_metrics, write_confusion_matrix
-from pipeline.modelfacts import ModelFacts
+from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.overlay import decode_original, write_png
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.report import write_report
@@ -66,7 +66,7 @@ def run(settings: Settings) -> None:
     _write_predictions(run_dir, facts, manifest, test, predicted)
     _write_figures(run_dir, metrics)
     values = metrics.to_json()
-    values["baseline"] = _measure_baseline(facts, manifest, test)
+    values["baseline"] = _measure_baseline(facts, manifest)
     values["reconstruction_error"] = _describe_reconstruction(facts, test)
     values["digests"] = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
     write_json(run_dir.metrics, values)  # last: where it stands, the evaluation is whole
@@ -102,15 +102,11 @@ def _answer(predict: Any, facts: ModelFacts, manifest: Manifest, split: Split) -
     return collect_answers(predict, dataset, count=manifest.count(split), description=split)
 
 
-def _dataset(facts: ModelFacts, manifest: Manifest, split: Split) -> tf.data.Dataset:
+def _dataset(facts: ModelFacts, manifest: Manifest, split: Split, **form: Any) -> tf.data.Dataset:
+    """The pictures of a split as the model sees them, but for what `form` changes."""
     return make_evaluation_dataset(
         manifest.shard_paths(split),
-        decode=functools.partial(
-            decode_picture,
-            image_size=facts.image_size,
-            channels=facts.channels,
-            resize=facts.resize,
-        ),
+        decode=functools.partial(decode_picture, **{**input_form(facts), **form}),
         batch_size=_BATCH_SIZE,
         count=manifest.count(split),
     )
@@ -190,17 +186,20 @@ def _write_figures(run_dir: RunDir, metrics: Metrics) -> None:
         plots.write_png(folder / f"{name}.png", figure)
 
 
-def _measure_baseline(facts: ModelFacts, manifest: Manifest, test: Answers) -> dict[str, Any]:
-    grey, true = [], []
-    for images, labels in _dataset(facts, manifest, "train"):
-        grey.append(mean_grey(images))
-        true.append(labels.numpy())
+def _measure_baseline(facts: ModelFacts, manifest: Manifest) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for split in ("train", "test"):
+        # As they were taken: standardized pictures have no mean grey value of their own.
+        batches = [
+            (images.numpy().mean(axis=(1, 2, 3), dtype=np.float64), labels.numpy())
+            for images, labels in _dataset(facts, manifest, split, standardize=False)
+        ]
+        columns[f"{split}_grey"], columns[f"{split}_true"] = map(
+            np.concatenate, zip(*batches, strict=True)
+        )
     return measure_baseline(
-        train_grey=np.concatenate(grey),
-        train_true=np.concatenate(true),
-        test_grey=test.mean_grey,
-        test_true=test.true,
         positive=facts.classes.index(facts.positive_class) if facts.positive_class else None,
+        **columns,
     )
 
 

@@ -19,7 +19,7 @@ from pipeline import overlay
 from pipeline.config import Settings
 from pipeline.evaluation import read_evaluation
 from pipeline.filenames import digested_name, safe_name
-from pipeline.modelfacts import ModelFacts
+from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.predictions import Predictions
 from pipeline.report import write_report
 from pipeline.rundir import RunDir
@@ -204,12 +204,7 @@ def _explain(
 
 
 def _decode(encoded: bytes, facts: ModelFacts) -> tf.Tensor:
-    return decode_picture(
-        tf.constant(encoded),
-        image_size=facts.image_size,
-        channels=facts.channels,
-        resize=facts.resize,
-    )
+    return decode_picture(tf.constant(encoded), **input_form(facts))
 
 
 def _lay_back(

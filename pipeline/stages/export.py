@@ -55,6 +55,7 @@ def run(settings: Settings) -> None:
                 threshold=evaluation.threshold,
                 cam_layer=facts.cam_layer,
                 resize=facts.resize,
+                standardize=facts.standardize,
             ),
         )
         manifest = read_manifest(run_dir.records)

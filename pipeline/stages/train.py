@@ -18,7 +18,7 @@ from pipeline.autoencoder_training import AutoencoderLosses, train_autoencoder
 from pipeline.backbone_training import BackboneParts, train_backbone
 from pipeline.config import Settings
 from pipeline.mixed_precision import computing_in
-from pipeline.modelfacts import ModelFacts, choose_fail_classes
+from pipeline.modelfacts import ModelFacts, choose_fail_classes, input_form
 from pipeline.operations import parse_augmentation
 from pipeline.phases import PhaseOutcome
 from pipeline.pictures import PictureReader, PictureTable, build_picture_table
@@ -36,8 +36,8 @@ _MEASURED_AT_ONCE = 64
 _CALIBRATION_PICTURES = 256
 # Facts of the model that the plan holds under the same names.
 _SHARED = (
-    *("model", "classes", "positive_class", "image_size", "channels", "resize", "seed"),
-    *("records_digest", "versions", "git_commit"),
+    *("model", "classes", "positive_class", "image_size", "channels", "resize"),
+    *("standardize", "seed", "records_digest", "versions", "git_commit"),
 )
 
 
@@ -112,13 +112,12 @@ def _train(plan: TrainingPlan, settings: Settings, manifest: Manifest, draft: Ru
 def _read_pictures(
     plan: TrainingPlan, manifest: Manifest, draft: RunDir, split: Split
 ) -> PictureTable:
-    shape: dict[str, Any] = {"image_size": plan.image_size, "resize": plan.resize}
     return build_picture_table(
         draft.pictures / split,
         manifest.shard_paths(split),
         reader=PictureReader(
-            decode=functools.partial(decode_picture, channels=plan.channels, **shape),
-            place=functools.partial(place_boxes, **shape),
+            decode=functools.partial(decode_picture, **input_form(plan)),
+            place=functools.partial(place_boxes, image_size=plan.image_size, resize=plan.resize),
         ),
         count=manifest.count(split),
         description=f"{split} pictures",

@@ -51,6 +51,8 @@ ARMS: dict[str, Arm] = {
     "autoencoder, denoising": Arm("autoencoder", ("--pretraining=denoising",)),
     "autoencoder, masked": Arm("autoencoder", ("--pretraining=masked",)),
     "autoencoder, boxes not used": Arm("autoencoder", ("--evidence_weight=0",)),
+    "autoencoder, pictures standardized": Arm("autoencoder", ("--standardize",)),
+    "autoencoder, twice the rate": Arm("autoencoder", ("--learning_rate=0.002",)),
     "10 labels a class": Arm("autoencoder", (_TEN,)),
     "10 labels a class, neither": Arm("autoencoder", (_TEN, *_ALONE)),
     "first system": Arm(

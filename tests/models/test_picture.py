@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -9,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.picture import RESIZES, crop_to_picture, decode_picture, place_boxes
+from models.picture import (
+    RESIZES,
+    crop_to_picture,
+    decode_picture,
+    place_boxes,
+    standardize_pictures,
+)
 from pipeline import config
 
 RNG = np.random.default_rng(0)
@@ -166,3 +173,40 @@ def test_boxes_of_a_wide_picture() -> None:
 def test_what_is_no_picture_is_refused(encoded: bytes) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(encoded)
+
+
+def test_standardizing_is_the_closed_form() -> None:
+    pictures = np.zeros([2, 2, 2, 1], np.float32)
+    pictures[0, :, 0], pictures[0, :, 1] = 90, 110  # mean 100, deviation 10
+    pictures[1] = 7
+    standardized = standardize_pictures(tf.constant(pictures)).numpy()
+    np.testing.assert_allclose(standardized[0, :, :, 0], [[87.5, 167.5], [87.5, 167.5]], rtol=1e-6)
+    np.testing.assert_array_equal(standardized[1], 127.5)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.25, 0.0), (1.0, 60.0), (0.5, 100.0)])
+def test_a_standardized_picture_does_not_show_its_light(gain: float, offset: float) -> None:
+    picture = np.random.default_rng(0).uniform(20, 150, [1, 16, 16, 3]).astype(np.float32)
+    expected = standardize_pictures(tf.constant(picture)).numpy()
+    lit = standardize_pictures(tf.constant(gain * picture + offset)).numpy()
+    np.testing.assert_allclose(lit, expected, atol=1e-3)
+    again = standardize_pictures(tf.constant(expected)).numpy()
+    np.testing.assert_allclose(again, expected, atol=1e-3)
+
+
+def test_noise_of_less_than_a_grey_value_is_not_blown_up() -> None:
+    picture = 80 + np.random.default_rng(0).normal(0, 0.1, [1, 32, 32, 1]).astype(np.float32)
+    standardized = standardize_pictures(tf.constant(picture)).numpy()
+    assert standardized.std() == pytest.approx(40 * picture.std(), rel=0.01)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_a_picture_is_standardized_with_its_filling(resize: str) -> None:
+    ramp = np.tile(np.arange(50, 90, dtype=np.uint8), [20, 1])  # nothing far from the mean
+    decode = functools.partial(
+        decode_picture, tf.constant(encode(ramp, "PNG")), image_size=32, channels=1, resize=resize
+    )
+    plain, standardized = decode(), decode(standardize=True).numpy()
+    np.testing.assert_array_equal(standardized, standardize_pictures(plain).numpy())
+    assert standardized.mean() == pytest.approx(127.5, abs=0.01)
+    assert standardized.std() == pytest.approx(40, abs=0.01)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from models.autoencoder import build_autoencoder
-from models.picture import decode_picture
+from models.picture import decode_picture, standardize_pictures
 from models.serving import ServingFacts, judge, write_saved_model
 
 IO_NIO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.25, "merged", "stretch")
@@ -146,6 +146,30 @@ def test_pictures_are_letterboxed_where_the_model_was_trained_so(
     gaps = np.abs(stretched["probabilities"] - expected).max(axis=1)
     assert (gaps[:2] > 1e-5).all()  # the two that are not square
     assert gaps[2] < 1e-6
+
+
+def test_a_standardizing_model_does_so_for_bytes_and_for_pixels(
+    saved: tuple, tmp_path: Path
+) -> None:
+    model, plain = saved
+    write_saved_model(tmp_path / "1", model, dataclasses.replace(IO_NIO, standardize=True))
+    serve = tf.saved_model.load(str(tmp_path / "1")).signatures
+    encoded = [png((32, 32), seed) for seed in range(3)]
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(e))) for e in encoded])[..., None]
+    dimmed = (pixels // 4).astype(np.uint8)
+    by_tensor = serve["predict_tensor"](images=pixels)
+    expected = tf.nn.softmax(
+        model(standardize_pictures(pixels.astype(np.float32)), training=False)["logits"]
+    )
+    for name in ("serving_default", "explain"):
+        by_bytes = serve[name](image_bytes=tf.constant(encoded))
+        np.testing.assert_allclose(by_bytes["probabilities"], expected, atol=1e-6)
+    np.testing.assert_allclose(by_tensor["probabilities"], expected, atol=1e-6)
+    seen = serve["predict_tensor"](images=dimmed)["probabilities"]
+    np.testing.assert_allclose(seen, expected, atol=2e-3)  # of the rounding to 8 bit
+    raw = plain.signatures["predict_tensor"]
+    gap = raw(images=dimmed)["probabilities"] - raw(images=pixels)["probabilities"]
+    assert np.abs(gap).max() > 5e-3
 
 
 def test_the_served_map_is_the_map_of_the_explain_stage(saved: tuple) -> None:

@@ -28,6 +28,7 @@ PLAN = TrainingPlan(
     image_size=SIDE,
     channels=1,
     resize="stretch",
+    standardize=False,
     augment="flip|brightness(0.02)",
     batch_size=8,
     pretrain_epochs=2,

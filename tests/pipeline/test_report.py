@@ -118,6 +118,7 @@ def _write_facts(run: RunDir, classes: tuple[str, ...]) -> None:
         image_size=96,
         channels=1,
         resize="letterbox",
+        standardize=False,
         cam_layer="last",
         seed=7,
         records_digest="c0ffee",

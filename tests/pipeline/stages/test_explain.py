@@ -88,6 +88,7 @@ def evaluated(tmp_path: Path) -> RunDir:
         image_size=32,
         channels=1,
         resize="letterbox",
+        standardize=False,
         cam_layer="merged",
         seed=0,
         records_digest=manifest.digest,
