@@ -29,7 +29,7 @@ bench: .venv/developer
 
 # Hours; what is measured is kept in .ablation, so that it can be interrupted.
 ablation: .venv/developer
-	$(BIN)/python -m tests.benchmarks.ablation --data=$(DATA) --out=.ablation
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/ablation.py --data=$(DATA) --out=.ablation
 
 clean:
 	rm -rf .venv $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,26 @@ def test_the_import_rule_can_fail(tmp_path: Path) -> None:
 def test_what_needs_no_tensorflow_does_not_import_it(module: str) -> None:
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "flag"), [("ablation.py", "--arms"), ("first_system.py", "--stage")]
+)
+def test_a_program_of_the_benchmarks_starts(program: str, flag: str) -> None:
+    # As a file: a library that is installed brings a package called `tests`, which hides this one.
+    done = subprocess.run(
+        [
+            sys.executable,
+            f"tests/benchmarks/{program}",
+            "--helpfull" if flag == "--stage" else "-h",
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert flag in done.stdout, done.stderr
 
 
 def test_the_top_level_is_as_short_as_agreed() -> None:

@@ -1,10 +1,11 @@
 """What each part of the models is worth: trains with and without it, over several seeds.
 
-    python -m tests.benchmarks.ablation --data=NEU-DET --out=.ablation
+    PYTHONPATH=. python tests/benchmarks/ablation.py --data=NEU-DET --out=.ablation
 
 Compares on the validation split, the only one that choices may be made on; with `--test` the named
-arms are evaluated on the test split too, once. Whatever has been measured is kept in
-`<out>/results.csv` and not measured again, so that a run of hours can be interrupted.
+arms are evaluated on the test split too, once. Further flags, such as --image_size=64, go to every
+training. Whatever has been measured is kept in `<out>/results.csv` and not measured again, so that
+a run of hours can be interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -58,7 +60,7 @@ ARMS: dict[str, Arm] = {
     "first system": Arm(
         "autoencoder",
         (*_ALONE, "--evidence_weight=0"),
-        ("-m", "tests.benchmarks.first_system"),
+        ("tests/benchmarks/first_system.py",),
     ),
     "Xception, frozen": Arm("xception", (_CALIBRATED, "--epochs=0")),
     "Xception, fine-tuned, one view": Arm("xception", (_CALIBRATED, "--views=1")),
@@ -74,8 +76,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--test", action="store_true", help="evaluate on the test split as well")
-    parser.add_argument("--flags", nargs="*", default=[], help="for every training")
-    asked = parser.parse_args()
+    asked, flags = parser.parse_known_args()
     results = _read(asked.out / "results.csv")
     for seed in range(asked.seeds):
         for name in asked.arms:
@@ -83,7 +84,7 @@ def main() -> None:
             if key in results and not (asked.test and not results[key]["test"]):
                 continue
             results[key] = _measure(
-                name, seed, asked.data, asked.out / str(seed), asked.flags, test=asked.test
+                name, seed, asked.data, asked.out / str(seed), flags, test=asked.test
             )
             rows = [[row[column] for column in _COLUMNS] for row in results.values()]
             (asked.out / "results.csv").write_text(format_csv([list(_COLUMNS), *rows]))
@@ -146,7 +147,12 @@ def _kept_accuracy(history: Path, phase: dict[str, object]) -> str:
 
 
 def _run(program: tuple[str, ...], *flags: str) -> None:
-    subprocess.run([sys.executable, *program, *flags], cwd=REPOSITORY, check=True)
+    subprocess.run(
+        [sys.executable, *program, *flags],
+        cwd=REPOSITORY,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
 
 
 def _read(path: Path) -> dict[tuple[str, str], dict[str, str]]:

@@ -2,7 +2,7 @@
 
 Three convolutions of 16, 32 and 64 filters with pooling, dropout of one half, and all values of the
 last feature map in one dense layer. It had a decoder that was never trained; here its other outputs
-have a weight of 0 as well. Run as `python -m tests.benchmarks.first_system` with main.py's flags.
+have a weight of 0 as well. Run with main.py's flags and the top level in PYTHONPATH.
 """
 
 from __future__ import annotations
