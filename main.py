@@ -18,7 +18,7 @@ from pipeline.config import LAYOUTS, PRETRAININGS, RESIZES, STAGES, TARGETS, Set
 from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
 from records.atomic import write_json
-from records.errors import InputError
+from records.errors import GateError, InputError
 
 FLAGS = flags.FLAGS
 
@@ -106,6 +106,26 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "positive_class", "", "Of two classes the one that must be caught; '': nio, or the rarer one."
 )
+flags.DEFINE_float(
+    "target_recall", 0.95, "For eval, two classes: the share of defects that must be caught."
+)
+flags.DEFINE_float(
+    "confidence", 0.95, "For eval: how sure one must be of it, before it counts as promised."
+)
+flags.DEFINE_float(
+    "review_budget", 0, "For eval: share of the pictures, the least certain, that a person judges."
+)
+flags.DEFINE_float(
+    "line_defect_rate",
+    0.01,
+    "For eval, two classes: share of defects on the production line, for parts per million.",
+)
+flags.DEFINE_string(
+    "baseline", None, "For eval: run directory of the model in service, to compare with."
+)
+flags.DEFINE_bool(
+    "gate", False, "For eval: exit with status 3 if a defect that the baseline caught escapes now."
+)
 flags.DEFINE_string("images", "", "For predict: a file, a folder or a glob.")
 flags.DEFINE_string("output_dir", None, "For predict: copy the pictures into one folder a class.")
 flags.DEFINE_bool("strict", False, "End the run when there is anything to find fault with.")
@@ -152,7 +172,7 @@ def settings_from_flags() -> Settings:
     if not values["work_dir"]:
         raise InputError("--work_dir is empty.", "Give a folder, or leave the flag out.")
     values["work_dir"] = Path(values["work_dir"])
-    for name in ("data_dir", "output_dir"):
+    for name in ("data_dir", "output_dir", "baseline"):
         values[name] = Path(values[name]) if values[name] else None
     return Settings(**values)
 
@@ -173,6 +193,9 @@ def main(argv: list[str]) -> None:
     except InputError as error:
         print(f"\nnioscope: {error}", file=sys.stderr)
         sys.exit(2)
+    except GateError as failure:
+        print(f"\nnioscope: --gate: {failure}", file=sys.stderr)
+        sys.exit(3)
     except KeyboardInterrupt as stop:
         print(" ".join(["\nnioscope: stopped.", *map(str, stop.args)]), file=sys.stderr)
         sys.exit(130)

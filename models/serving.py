@@ -13,9 +13,9 @@ output, so that TensorFlow Serving can batch requests and answer them row by row
 | --- | --- | --- |
 | `label` | string `[batch]` | name of the class decided for |
 | `label_index` | int64 `[batch]` | its index in `classes` |
-| `probabilities` | float32 `[batch, classes]` | softmax of the logits |
+| `probabilities` | float32 `[batch, classes]` | softmax of the logits by the temperature |
 | `classes` | string `[batch, classes]` | class names, the same in every row |
-| `decision` | string `[batch]` | `pass` or `fail` |
+| `decision` | string `[batch]` | `pass`, `fail` or `review` |
 | `score`, `threshold` | float32 `[batch]` | two classes only: probability of the positive class, \
 and the value from which on it is decided for |
 | `reconstruction_error` | float32 `[batch]` | autoencoder only: root mean squared error in grey \
@@ -57,6 +57,11 @@ class ServingFacts:
         resize: How a picture becomes the model's input, as `models.picture.decode_picture` takes
             it. What `predict_tensor` is given has that form already; of a letterboxed picture the
             heatmap covers the filling too.
+        temperature: What the logits are divided by, so that probabilities mean what they say.
+        review_low: With two classes: pictures with a score from here on and below `review_high` go
+            to a person.
+        review_high: See `review_low`.
+        review_below: With more classes: pictures whose highest probability is below this do.
         standardize: Whether a picture's mean and contrast are evened out, as `decode_picture` takes
             it; those of `predict_tensor` are too.
     """
@@ -68,6 +73,10 @@ class ServingFacts:
     cam_layer: str
     resize: str
     standardize: bool = False
+    temperature: float = 1.0
+    review_low: float = 0.0
+    review_high: float = 0.0
+    review_below: float = 0.0
 
 
 def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> None:
@@ -110,13 +119,13 @@ def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:
     """Turns logits into answers.
 
     With two classes the positive one is decided for from the threshold on; with more the most
-    probable.
+    probable. What is least certain goes to a person.
 
     Args:
         logits: float32 `[batch, classes]`.
-        facts: Classes, positive class and threshold.
+        facts: Classes, positive class, temperature, threshold and review band.
     """
-    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32) / np.float32(facts.temperature))
     batch = tf.shape(probabilities)[0]
     answers: Answers = {"probabilities": probabilities}
     if facts.positive_class:
@@ -124,14 +133,19 @@ def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:
         threshold = tf.fill([batch], np.float32(facts.threshold))
         answers |= {"score": probabilities[:, positive], "threshold": threshold}
         index = tf.where(answers["score"] >= threshold, positive, 1 - positive)
+        is_unsure = (answers["score"] >= np.float32(facts.review_low)) & (
+            answers["score"] < np.float32(facts.review_high)
+        )
     else:
         index = tf.argmax(probabilities, axis=-1)
+        is_unsure = tf.reduce_max(probabilities, axis=-1) < np.float32(facts.review_below)
     fails = [name in facts.fail_classes for name in facts.classes]
     names = tf.constant(facts.classes)
+    judged = tf.where(tf.gather(fails, index), "fail", "pass")
     return answers | {
         "label_index": tf.cast(index, tf.int64),
         "label": tf.gather(names, index),
-        "decision": tf.where(tf.gather(fails, index), "fail", "pass"),
+        "decision": tf.where(is_unsure, "review", judged),
         "classes": tf.tile(names[tf.newaxis], [batch, 1]),
     }
 

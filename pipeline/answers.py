@@ -1,4 +1,4 @@
-"""What a model says of a whole split, and what is decided from it."""
+"""What a model says of a whole split."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipeline.modelfacts import ModelFacts
-from pipeline.threshold import is_stopped
-
 Outputs = dict[str, tf.Tensor]
 
 
@@ -22,13 +19,13 @@ class Answers:
 
     Attributes:
         true: int64 `[pictures]`.
-        probabilities: float32 `[pictures, classes]`.
-        reconstruction_error: float64 `[pictures]` in grey values, or None without a decoder.
+        logits: float32 `[pictures, classes]`.
+        reconstruction_error: float32 `[pictures]` in grey values, or None without a decoder.
     """
 
     true: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
-    reconstruction_error: npt.NDArray[np.float64] | None
+    logits: npt.NDArray[np.float32]
+    reconstruction_error: npt.NDArray[np.float32] | None
 
 
 def collect_answers(
@@ -41,8 +38,8 @@ def collect_answers(
     """Runs a model over a data set once.
 
     Args:
-        predict: From float32 `[batch, size, size, channels]`, 0 to 255, to `probabilities`
-            `[batch, classes]` and perhaps `reconstruction_error` `[batch]`.
+        predict: From float32 `[batch, size, size, channels]`, 0 to 255, to `logits` `[batch,
+            classes]` and perhaps `reconstruction_error` `[batch]`.
         dataset: Batches of `(images, labels)`.
         count: Pictures in it.
         description: Stands before the progress bar.
@@ -54,38 +51,8 @@ def collect_answers(
             outputs.append({name: value.numpy() for name, value in predict(images).items()})
             bar.update(len(labels))
     columns = {name: np.concatenate([batch[name] for batch in outputs]) for name in outputs[0]}
-    error = columns.get("reconstruction_error")
     return Answers(
         true=np.concatenate(true),
-        probabilities=columns["probabilities"],
-        reconstruction_error=None if error is None else error.astype(np.float64),
+        logits=columns["logits"],
+        reconstruction_error=columns.get("reconstruction_error"),
     )
-
-
-def decide(
-    facts: ModelFacts, probabilities: npt.NDArray[np.float32], threshold: float
-) -> npt.NDArray[np.int64]:
-    """Class indices `[pictures]`: by the threshold with two classes, else the most probable.
-
-    The same rule as `models.serving.judge` holds in the SavedModel.
-    """
-    if not facts.positive_class:
-        return probabilities.argmax(axis=1)
-    positive = facts.classes.index(facts.positive_class)
-    stopped = is_stopped(probabilities[:, positive], threshold)
-    return np.where(stopped, positive, 1 - positive).astype(np.int64)
-
-
-def rank_errors(
-    facts: ModelFacts, answers: Answers, predicted: npt.NDArray[np.int64], *, most: int
-) -> list[int]:
-    """The worst errors first: what passed before what was stopped, the surest before the unsure.
-
-    Returns:
-        Indices of at most `most` pictures.
-    """
-    passes = [name not in facts.fail_classes for name in facts.classes]
-    confidence = answers.probabilities[np.arange(len(predicted)), predicted]
-    wrong = np.flatnonzero(predicted != answers.true)
-    ranked = sorted(wrong, key=lambda i: (not passes[predicted[i]], -confidence[i], i))
-    return [int(index) for index in ranked[:most]]

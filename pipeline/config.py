@@ -55,6 +55,12 @@ class Settings:
         full_epochs: Epochs with the whole backbone trained at a low rate.
         mixed_precision: Whether training computes in 16 bit.
         positive_class: The class that must be caught, or empty: `nio`, or the rarer of two.
+        target_recall: For `eval`, two classes: share of the defects to be caught, in (0, 1).
+        confidence: For `eval`: confidence with which it must be, in (0, 1).
+        review_budget: For `eval`: share of the pictures that a person judges, in [0, 1).
+        line_defect_rate: For `eval`: share of defects on the production line, in [0, 1].
+        baseline: For `eval`: run directory of the model in service, or None.
+        gate: For `eval`: whether a defect that only the baseline catches ends the run with 3.
         images: For `predict`: a file, a folder or a glob.
         output_dir: For `predict`: where to copy pictures into one folder a class, or None.
         strict: Whether anything to find fault with ends the run.
@@ -90,6 +96,12 @@ class Settings:
     full_epochs: int = 0
     mixed_precision: bool = False
     positive_class: str = ""
+    target_recall: float = 0.95
+    confidence: float = 0.95
+    review_budget: float = 0.0
+    line_defect_rate: float = 0.01
+    baseline: Path | None = None
+    gate: bool = False
     images: str = ""
     output_dir: Path | None = None
     strict: bool = False
@@ -131,6 +143,7 @@ class Settings:
         if self.augment != "default":
             parse_augmentation(self.augment)
         self._check_folders()
+        self._check_evaluation()
         weights = self.backbone_weights
         if weights not in BACKBONE_WEIGHTS and not Path(weights).is_file():
             raise InputError(
@@ -162,6 +175,21 @@ class Settings:
         """The flags as JSON values."""
         values = dataclasses.asdict(self)
         return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+    def _check_evaluation(self) -> None:
+        for name, is_fine, range_ in (
+            ("target_recall", 0 < self.target_recall < 1, "above 0 and below 1"),
+            ("confidence", 0 < self.confidence < 1, "above 0 and below 1"),
+            ("review_budget", 0 <= self.review_budget < 1, "from 0 on and below 1"),
+            ("line_defect_rate", 0 <= self.line_defect_rate <= 1, "from 0 to 1"),
+        ):
+            if not is_fine:
+                value = getattr(self, name)
+                raise InputError(f"--{name}={value:g} is no such share.", f"Give one {range_}.")
+        if self.gate and self.baseline is None:
+            raise InputError(
+                "--gate compares with another model.", "Add --baseline=RUN, its run directory."
+            )
 
     def _check_folders(self) -> None:
         needs_pictures = self.stage in ("sample", "records", "all") and self.to != "voc"

@@ -33,6 +33,48 @@ def curves_figure(metrics: Metrics) -> Figure:
     return figure
 
 
+def operating_figure(binary: BinaryMetrics) -> Figure:
+    """Draws what every threshold would let escape against what it would stop for nothing.
+
+    Args:
+        binary: With a ROC curve.
+    """
+    roc = binary.roc
+    if roc is None:
+        raise ValueError("there is no curve: all pictures are of one class")
+    figure = Figure(figsize=(8.0, 5.0), layout="constrained")
+    axes = figure.subplots()
+    escapes = [100 * (1 - recall) for recall in roc.recall]
+    false_calls = [100 * rate for rate in roc.false_call_rate]
+    axes.step(false_calls, escapes, where="post", color=_BLUE, linewidth=2, label="any threshold")
+    across, up = binary.false_calls, binary.escapes
+    if across.value is not None and up.value is not None:
+        axes.errorbar(
+            100 * across.value,
+            100 * up.value,
+            xerr=100 * _error(across),
+            yerr=100 * _error(up),
+            fmt="o",
+            color=_ORANGE,
+            capsize=3,
+            zorder=3,
+            label="operating point, 95 % intervals",
+        )
+    # Small rates are what counts, and 0 must have a place.
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_yscale("symlog", linthresh=1)
+    ticks = [0, 0.5, 1, 2, 5, 10, 20, 50, 100]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlim=(-0.05, 105), ylim=(-0.05, 105))
+    axes.set(xlabel="false calls, % of the good parts", ylabel="escapes, % of the bad parts")
+    axes.grid(color="#dddddd")
+    axes.set_axisbelow(True)
+    axes.legend(loc="upper right")
+    return figure
+
+
 def _draw_roc(axes: Axes, binary: BinaryMetrics) -> None:
     axes.set(xlabel="false-call rate", ylabel="recall (1 - escape rate)")
     if binary.roc is None:

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.decision import DecisionRule, parse_rule
+from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, read_predictions
 from pipeline.rundir import RunDir
 from records.errors import InputError
@@ -14,19 +16,19 @@ from records.manifest import file_digest
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answers of the evaluation and the threshold they were decided by.
+    """The answers of the evaluation and the rule they were decided by.
 
     Attributes:
-        threshold: Score from which on a picture is positive; 0 with more than two classes.
+        rule: From logits to decisions.
         predictions: An answer for each test picture.
     """
 
-    threshold: float
+    rule: DecisionRule
     predictions: Predictions
 
 
 def digest_evaluation(run_dir: RunDir, *, weights_digest: str) -> dict[str, str]:
-    """SHA-256 of what belongs together: model, threshold and answers. Goes into `metrics.json`."""
+    """SHA-256 of what belongs together: model, rule and answers. Goes into `metrics.json`."""
     return {
         "model": weights_digest,
         "threshold": file_digest(run_dir.threshold),
@@ -34,20 +36,20 @@ def digest_evaluation(run_dir: RunDir, *, weights_digest: str) -> dict[str, str]
     }
 
 
-def read_evaluation(run_dir: RunDir, *, weights_digest: str) -> Evaluation:
+def read_evaluation(run_dir: RunDir, facts: ModelFacts) -> Evaluation:
     """Reads threshold and answers, and proves that they are those `metrics.json` was made of.
 
     Args:
         run_dir: Where they are.
-        weights_digest: SHA-256 of the model that is to be explained or exported.
+        facts: Of the model that is to be explained or exported.
 
     Raises:
         InputError: A file is missing or damaged, was changed, or is about another model.
     """
     try:
         recorded = _read_json(run_dir.metrics)["digests"]
-        found = digest_evaluation(run_dir, weights_digest=weights_digest)
-        threshold = _read_json(run_dir.threshold)["threshold"]
+        found = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
+        rule = parse_rule(_read_json(run_dir.threshold), facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"The evaluation in {run_dir.eval} is damaged ({type(error).__name__}: {error}).",
@@ -60,7 +62,7 @@ def read_evaluation(run_dir: RunDir, *, weights_digest: str) -> Evaluation:
             "the one its metrics.json was made with.",
             _remedy(run_dir),
         )
-    return Evaluation(threshold or 0.0, read_predictions(run_dir.predictions))
+    return Evaluation(rule, read_predictions(run_dir.predictions))
 
 
 def _read_json(path: Any) -> Any:

@@ -10,6 +10,7 @@ others are removed.
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -31,10 +32,11 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that was read: its bytes as records hold them, or why they cannot be judged."""
+    """A picture that was read: as records hold it, with the file's SHA-256; or its problem."""
 
     path: Path
     encoded: bytes
+    sha256: str = ""
     problem: str = ""
 
 
@@ -195,14 +197,14 @@ def _resolve(path: Path) -> Path:
 def _read(path: Path) -> Picture:
     try:
         if not path.is_file():
-            return Picture(path, b"", "it is no file, or a link that leads nowhere")
+            return Picture(path, b"", problem="it is no file, or a link that leads nowhere")
         encoded = read_file(path)
         probe_bytes(encoded)
-        return Picture(path, encode_stored(encoded))
+        return Picture(path, encode_stored(encoded), hashlib.sha256(encoded).hexdigest())
     except OSError as error:
-        return Picture(path, b"", f"the file cannot be read: {error.strerror}")
+        return Picture(path, b"", problem=f"the file cannot be read: {error.strerror}")
     except PictureError as error:
-        return Picture(path, b"", error.reason)
+        return Picture(path, b"", problem=error.reason)
 
 
 def _locate_copy(folder: Path, name: str) -> Path:
@@ -232,10 +234,7 @@ def _require_folder(folder: Path) -> None:
 
 
 def _plan_copies(pictures: Sequence[Path], folders: Sequence[Path]) -> list[Path]:
-    """A path for each copy that no other copy has, and no file that is there already.
-
-    Some file systems take names that differ in case alone for one.
-    """
+    """A path for each copy that no other has; names that differ in case alone count as one."""
     targets: list[Path] = []
     taken: set[str] = set()
     numbers: dict[str, int] = {}

@@ -12,16 +12,19 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pipeline.curves_plot import curves_figure
+from pipeline.calibration_plot import calibration_figure
+from pipeline.curves_plot import curves_figure, operating_figure
 from pipeline.history_plot import history_figure, read_history
 from pipeline.matrix_plot import confusion_figure
 from records.atomic import replacing
 
 __all__ = [
     "DPI",
+    "calibration_figure",
     "confusion_figure",
     "curves_figure",
     "history_figure",
+    "operating_figure",
     "png_bytes",
     "read_history",
     "write_history",

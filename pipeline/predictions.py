@@ -1,7 +1,9 @@
 """`predictions.csv`: the answer for each picture, readable by people and by programs.
 
-Columns: `source_id, true, predicted, decision, score, p_<class>...`. `score` is the probability
-of the positive class and empty with more than two classes; `true` is empty when nobody knows it.
+Columns: `source_id, sha256, true, predicted, decision, score, reconstruction_error, model,
+p_<class>...`. `score` is the probability of the positive class and empty with more than two
+classes; `true` is empty when nobody knows it; `reconstruction_error`, in grey values, is empty
+without a decoder; `model` is the SHA-256 of what answered.
 Numbers have nine significant digits, enough to give back every float32 exactly.
 """
 
@@ -19,7 +21,10 @@ from records.errors import InputError
 from records.sheets import format_csv, parse_csv
 
 UNKNOWN = -1
-_FIXED = ("source_id", "true", "predicted", "decision", "score")
+_FIXED = (
+    *("source_id", "sha256", "true", "predicted", "decision", "score"),
+    *("reconstruction_error", "model"),
+)
 _PREFIX = "p_"
 
 
@@ -30,21 +35,28 @@ class Predictions:
     Attributes:
         classes: Class names in the order of the model's outputs.
         source_ids: Names of the pictures `[pictures]`.
+        digests: SHA-256 of the pictures' bytes `[pictures]`, in hexadecimal.
         true: Class indices `[pictures]`, int64; `UNKNOWN` where nobody knows.
         predicted: Class indices `[pictures]`, int64.
         decisions: `pass`, `fail` or `review` `[pictures]`.
         scores: Probability of the positive class `[pictures]`, float32; with more than two
             classes `None`.
         probabilities: `[pictures, classes]`, float32, in [0, 1].
+        reconstruction_error: Root mean squared error in grey values `[pictures]`, float32; `None`
+            without a decoder.
+        model: SHA-256 of the model that answered, or empty.
     """
 
     classes: tuple[str, ...]
     source_ids: tuple[str, ...]
+    digests: tuple[str, ...]
     true: npt.NDArray[np.int64]
     predicted: npt.NDArray[np.int64]
     decisions: tuple[str, ...]
     scores: npt.NDArray[np.float32] | None
     probabilities: npt.NDArray[np.float32]
+    reconstruction_error: npt.NDArray[np.float32] | None = None
+    model: str = ""
 
     def __post_init__(self) -> None:
         """Checks that every field has one entry a picture.
@@ -53,9 +65,9 @@ class Predictions:
             ValueError: One has not.
         """
         count = len(self.source_ids)
-        lengths = {len(self.true), len(self.predicted), len(self.decisions)}
-        if self.scores is not None:
-            lengths.add(len(self.scores))
+        columns = (self.digests, self.true, self.predicted, self.decisions)
+        optional = (self.scores, self.reconstruction_error)
+        lengths = {len(column) for column in (*columns, *optional) if column is not None}
         if lengths != {count} or self.probabilities.shape != (count, len(self.classes)):
             raise ValueError(
                 f"{count} pictures and {len(self.classes)} classes, but fields of {sorted(lengths)}"
@@ -88,19 +100,24 @@ def read_predictions(path: Path) -> Predictions:
 
 def _format_row(predictions: Predictions, row: int) -> list[str]:
     true = int(predictions.true[row])
-    score = "" if predictions.scores is None else _format_float(predictions.scores[row])
     return [
         predictions.source_ids[row],
+        predictions.digests[row],
         "" if true == UNKNOWN else predictions.classes[true],
         predictions.classes[int(predictions.predicted[row])],
         predictions.decisions[row],
-        score,
-        *map(_format_float, predictions.probabilities[row]),
+        _format_float(predictions.scores, row),
+        _format_float(predictions.reconstruction_error, row),
+        predictions.model,
+        *(
+            _format_float(predictions.probabilities[row], index)
+            for index in range(len(predictions.classes))
+        ),
     ]
 
 
-def _format_float(value: np.float32) -> str:
-    return f"{float(value):.9g}"
+def _format_float(column: npt.NDArray[np.float32] | None, row: int) -> str:
+    return "" if column is None else f"{float(column[row]):.9g}"
 
 
 def _parse_rows(rows: Sequence[Sequence[str]]) -> Predictions:
@@ -112,15 +129,23 @@ def _parse_rows(rows: Sequence[Sequence[str]]) -> Predictions:
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} cells where {len(header)} belong")
     index = {name: position for position, name in enumerate(classes)}
-    scores = [row[4] for row in body]
+    cells = {name: [row[place] for row in body] for place, name in enumerate(_FIXED)}
+    models = sorted(set(cells["model"]))
+    if len(models) > 1:
+        raise ValueError(f"its rows are of {len(models)} models")
+    probabilities = _parse_floats([row[len(_FIXED) :] for row in body], highest=1)
+    errors = cells["reconstruction_error"]
     return Predictions(
         classes=classes,
-        source_ids=tuple(row[0] for row in body),
-        true=_parse_classes([row[1] for row in body], index | {"": UNKNOWN}),
-        predicted=_parse_classes([row[2] for row in body], index),
-        decisions=tuple(row[3] for row in body),
-        scores=_parse_floats(scores) if len(classes) == 2 else None,
-        probabilities=_parse_floats([row[5:] for row in body]).reshape(len(body), len(classes)),
+        source_ids=tuple(cells["source_id"]),
+        digests=tuple(cells["sha256"]),
+        true=_parse_classes(cells["true"], index | {"": UNKNOWN}),
+        predicted=_parse_classes(cells["predicted"], index),
+        decisions=tuple(cells["decision"]),
+        scores=_parse_floats(cells["score"], highest=1) if len(classes) == 2 else None,
+        probabilities=probabilities.reshape(len(body), len(classes)),
+        reconstruction_error=_parse_floats(errors, highest=255) if any(errors) else None,
+        model="".join(models),
     )
 
 
@@ -131,8 +156,10 @@ def _parse_classes(cells: Sequence[str], index: dict[str, int]) -> npt.NDArray[n
     return np.array([index[cell] for cell in cells], np.int64)
 
 
-def _parse_floats(cells: Sequence[Sequence[str]] | Sequence[str]) -> npt.NDArray[np.float32]:
+def _parse_floats(
+    cells: Sequence[Sequence[str]] | Sequence[str], *, highest: float
+) -> npt.NDArray[np.float32]:
     values = np.array(cells, dtype=np.float64).astype(np.float32)
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("a probability is outside 0 to 1 or not a number")
+    if not ((values >= 0) & (values <= highest)).all():
+        raise ValueError(f"a value is outside 0 to {highest} or not a number")
     return values

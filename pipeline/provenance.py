@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.quiet import ONEDNN_SWITCH
+from records.manifest import file_digest
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "tf-keras-vis", "pillow", "lxml")
 
@@ -27,6 +29,15 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         ONEDNN_SWITCH: os.environ.get(ONEDNN_SWITCH, ""),
     }
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files of a folder, such as a SavedModel."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{file_digest(path)}  {name}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def git_commit() -> str:

@@ -25,7 +25,11 @@ from records.types import SPLITS
 _CSS_PIXELS_PER_INCH = 96
 _MAPS_BYTES = 8_000_000  # so that the page can be sent by mail
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PLOTS = ("confusion_matrix", "confusion_matrix_normalized", "curves")
+_PLOTS = (
+    *("confusion_matrix", "confusion_matrix_normalized", "curves", "operating_point"),
+    "calibration",
+)
+_GALLERIES = ("errors", "unsure", "newly_escaped")
 _MODEL_FACTS = (
     *("model", "image_size", "channels", "positive_class", "fail_classes", "cam_layer"),
     *("seed", "git_commit", "weights_digest", "records_digest"),
@@ -83,7 +87,9 @@ def _collect(run: RunDir) -> dict[str, Any]:
         "metrics": metrics,
         "threshold": _read_json(run.threshold),
         "plots": {name: _embed_plot(run.eval / f"{name}.png") for name in _PLOTS},
-        "errors": _embed_all(_read_json(run.eval / "errors.json") or [], run.eval / "errors"),
+        "galleries": {name: _embed_gallery(run.eval / name) for name in _GALLERIES},
+        "comparison": metrics and metrics.get("comparison"),
+        "mapped": {picture.facts["source_id"]: place for place, picture in enumerate(shown)},
         "baseline": baseline,
         "baseline_rivals": baseline and rivals_model(baseline, metrics),
         "maps": shown,
@@ -150,6 +156,10 @@ def _embed_all(entries: Iterable[Mapping[str, Any]], folder: Path) -> list[Pictu
     return [_embed(png, dpi=_CSS_PIXELS_PER_INCH, facts=entry) for entry, png in found if png]
 
 
+def _embed_gallery(folder: Path) -> list[Picture]:
+    return _embed_all(_read_json(folder.with_suffix(".json")) or [], folder)
+
+
 def _embed_maps(entries: Iterable[Mapping[str, Any]], folder: Path) -> Iterable[Picture]:
     """Embeds maps in their order, the errors first, until the page is large enough."""
     room = _MAPS_BYTES
@@ -214,8 +224,16 @@ def _format_rate(rate: Mapping[str, Any]) -> str:
     return f"{_format_value(rate['value'])}, 95\u00a0% interval {low} to {high}\u00a0%"
 
 
+def _format_parts(parts: Mapping[str, Any]) -> str:
+    """For instance `508 (106 to 1,414)`."""
+    if parts["value"] is None:
+        return "an unknown number of"
+    return f"{parts['value']:,.0f} ({parts['low']:,.0f} to {parts['high']:,.0f})"
+
+
 _FILTERS: dict[str, Callable[..., Any]] = {
     "area": format_area,
+    "parts": _format_parts,
     "per_cent": _format_value,
     "plain": _format_plain,
     "rate": _format_rate,

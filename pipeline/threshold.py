@@ -14,13 +14,14 @@ are kept, which makes the promise a little optimistic; the test split shows whet
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
 HIGHEST = 0.5
 MARGIN = 1e-3
@@ -40,6 +41,8 @@ class Threshold:
         target_recall: Recall asked for, in (0, 1).
         confidence: Confidence asked for, in (0, 1).
         confidence_reached: Confidence with which the recall holds, `1 - P(Binomial <= k)`.
+        recall_bound: Recall that holds for future pictures with the confidence asked for: the
+            lower quantile of a beta distribution; 0 without positives.
         positives: Positive validation pictures.
         positives_needed: How many a guarantee takes at least.
         positives_missing: How many more would have been needed; 0 when guaranteed.
@@ -54,6 +57,7 @@ class Threshold:
     target_recall: float
     confidence: float
     confidence_reached: float
+    recall_bound: float
     positives: int
     positives_needed: int
     positives_missing: int
@@ -64,11 +68,6 @@ class Threshold:
     def to_json(self, *, positive_class: str) -> dict[str, Any]:
         """The content of `threshold.json`."""
         return dataclasses.asdict(self) | {"positive_class": positive_class}
-
-
-def no_threshold_json() -> dict[str, Any]:
-    """The content of `threshold.json` with more than two classes."""
-    return {"threshold": None, "rule": ARGMAX_RULE, "positive_class": ""}
 
 
 def choose_threshold(
@@ -117,6 +116,7 @@ def choose_threshold(
         target_recall=target_recall,
         confidence=confidence,
         confidence_reached=1.0 - float(binom.cdf(misses, positives, 1.0 - target_recall)),
+        recall_bound=bound_recall(positives, misses, confidence=confidence),
         positives=positives,
         positives_needed=needed,
         positives_missing=max(needed - positives, 0),
@@ -131,6 +131,7 @@ def is_stopped(scores: npt.NDArray[np.floating], threshold: float) -> npt.NDArra
     return np.asarray(scores, np.float32) >= np.float32(threshold)
 
 
+@functools.cache
 def allowed_misses(positives: int, *, target_recall: float, confidence: float) -> int:
     """The largest `k` with `P(Binomial(positives, 1 - target_recall) <= k) <= 1 - confidence`.
 
@@ -142,6 +143,18 @@ def allowed_misses(positives: int, *, target_recall: float, confidence: float) -
     return int((binom.cdf(counts, positives, 1.0 - target_recall) <= 1.0 - confidence).sum()) - 1
 
 
+def bound_recall(positives: int, misses: int, *, confidence: float) -> float:
+    """The recall that holds with `confidence` when `misses` of `positives` lie below the threshold.
+
+    The share of all positives that reach an order statistic of theirs has a beta distribution
+    (S. S. Wilks, see above), here with parameters `positives - misses` and `misses + 1`.
+    """
+    if not positives:
+        return 0.0
+    return float(beta.ppf(1.0 - confidence, positives - misses, misses + 1))
+
+
+@functools.cache
 def count_positives_needed(*, target_recall: float, confidence: float) -> int:
     """The fewest positives for which a guarantee exists: `target_recall ** n <= 1 - confidence`."""
     about = max(int(math.log1p(-confidence) / math.log(target_recall)) - 1, 1)

@@ -1,4 +1,4 @@
-"""The one error that a user can mend."""
+"""What ends a run with a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ class InputError(Exception):
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str]]:
         # Exceptions come back from worker processes by their arguments.
         return InputError, (self.problem, self.remedy)
+
+
+class GateError(Exception):
+    """The work is done, and its result is one that the user said must not pass.
+
+    `main.py` prints it and exits with status 3.
+    """
 
 
 def picture_changed(path: object) -> InputError:

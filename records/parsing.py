@@ -6,12 +6,23 @@ from typing import Final
 
 import tensorflow as tf
 
-from records.schema import BOX_LABEL, BOX_SIDES, BOX_TEXT, ENCODED, HEIGHT, LABEL, SOURCE_ID, WIDTH
+from records.schema import (
+    BOX_LABEL,
+    BOX_SIDES,
+    BOX_TEXT,
+    ENCODED,
+    HEIGHT,
+    LABEL,
+    SHA256,
+    SOURCE_ID,
+    WIDTH,
+)
 
 _PARSED: Final = {
     ENCODED: tf.io.FixedLenFeature([], tf.string),
     LABEL: tf.io.FixedLenFeature([], tf.int64),
     SOURCE_ID: tf.io.FixedLenFeature([], tf.string),
+    SHA256: tf.io.FixedLenFeature([], tf.string),
     WIDTH: tf.io.FixedLenFeature([], tf.int64),
     HEIGHT: tf.io.FixedLenFeature([], tf.int64),
     BOX_LABEL: tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
@@ -30,16 +41,17 @@ def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         serialized: A serialised `tf.train.Example`, tf.string scalar.
 
     Returns:
-        `encoded` tf.string []; `label` tf.int64 [], from 0; `source_id` tf.string []; `width` and
-        `height` tf.int64 [] in pixels; `boxes` tf.float32 [n, 4], xmin, ymin, xmax, ymax as
-        fractions of the picture in 0..1; `box_labels` tf.int64 [n], from 1; `box_names` tf.string
-        [n].
+        `encoded` tf.string []; `label` tf.int64 [], from 0; `source_id` tf.string []; `sha256`
+        tf.string [], of `encoded` in hexadecimal; `width` and `height` tf.int64 [] in pixels;
+        `boxes` tf.float32 [n, 4], xmin, ymin, xmax, ymax as fractions of the picture in 0..1;
+        `box_labels` tf.int64 [n], from 1; `box_names` tf.string [n].
     """
     parsed = tf.io.parse_single_example(serialized, _PARSED)
     return {
         "encoded": parsed[ENCODED],
         "label": parsed[LABEL],
         "source_id": parsed[SOURCE_ID],
+        "sha256": parsed[SHA256],
         "width": parsed[WIDTH],
         "height": parsed[HEIGHT],
         "boxes": tf.stack([parsed[side] for side in BOX_SIDES], axis=-1),

@@ -48,6 +48,13 @@ def test_help_names_every_flag_of_the_contract() -> None:
         "views",
         "full_epochs",
         "mixed_precision",
+        "standardize",
+        "target_recall",
+        "confidence",
+        "review_budget",
+        "line_defect_rate",
+        "baseline",
+        "gate",
     ]:
         assert f"--{flag}:" in text or f"--[no]{flag}:" in text
 
@@ -67,6 +74,11 @@ def test_help_names_every_flag_of_the_contract() -> None:
         (["--stage=train", "--model=none"], ["none", "autoencoder", "xception"]),
         (["--stage=train", "--resize=crop"], ["crop", "letterbox"]),
         (["--stage=train", "--reconstruction_weight=-2"], ["--reconstruction_weight=-2"]),
+        (["--stage=eval", "--target_recall=1"], ["--target_recall=1", "below 1"]),
+        (["--stage=eval", "--confidence=0"], ["--confidence=0"]),
+        (["--stage=eval", "--review_budget=-0.1"], ["--review_budget=-0.1"]),
+        (["--stage=eval", "--line_defect_rate=nan"], ["--line_defect_rate=nan"]),
+        (["--stage=eval", "--gate"], ["--gate", "--baseline=RUN"]),
     ],
 )
 def test_a_wrong_flag_is_one_message_and_status_2(flags: list[str], words: list[str]) -> None:

@@ -1,77 +1,111 @@
-"""Stage `eval`: the threshold from the validation split, then the one look at the test split."""
+"""Stage `eval`: the rule from the validation split, then the one look at the test split."""
 
 from __future__ import annotations
 
 import functools
 import shutil
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
 
 from models import files
 from models.autoencoder import reconstruction_error
 from models.picture import decode_picture
 from pipeline import plots
-from pipeline.answers import Answers, Outputs, collect_answers, decide, rank_errors
+from pipeline.answers import Answers, Outputs, collect_answers
+from pipeline.assessment import assess
 from pipeline.baseline import measure_baseline
+from pipeline.challenge import challenge, require_gate
+from pipeline.comparison import Comparison
 from pipeline.config import Settings
+from pipeline.decision import Decided, DecisionRule, choose_rule, format_rule
 from pipeline.evaluation import digest_evaluation
+from pipeline.gallery import rank_errors, rank_unsure, write_gallery
 from pipeline.inputs import make_evaluation_dataset
-from pipeline.metrics import Metrics, compute_metrics, write_confusion_matrix
+from pipeline.metrics import Metrics, write_confusion_matrix
 from pipeline.modelfacts import ModelFacts, input_form
-from pipeline.overlay import decode_original, write_png
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.report import write_report
 from pipeline.rundir import RunDir
-from pipeline.threshold import choose_threshold, no_threshold_json
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.parsing import parse_record
 from records.types import Split
 
-ERRORS_SHOWN = 24
-_THUMBNAIL_PX = 240
+ESCAPES_SHOWN = 24
 _BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A trained model and the records it is asked about."""
+
+    predict: Any
+    facts: ModelFacts
+    manifest: Manifest
+
+    def dataset(self, split: Split, **form: Any) -> tf.data.Dataset:
+        """The pictures of a split as the model sees them, but for what `form` changes."""
+        return make_evaluation_dataset(
+            self.manifest.shard_paths(split),
+            decode=functools.partial(decode_picture, **{**input_form(self.facts), **form}),
+            batch_size=_BATCH_SIZE,
+            count=self.manifest.count(split),
+        )
+
+    def answer(self, split: Split) -> Answers:
+        return collect_answers(
+            self.predict, self.dataset(split), count=self.manifest.count(split), description=split
+        )
 
 
 def run(settings: Settings) -> None:
     """Evaluates the trained model on the test split and writes figures, pictures and report.
 
     Raises:
-        InputError: The records are not those of the training.
+        InputError: The records are not those of the training, or `settings.baseline` is no run
+            that judged the same pictures.
+        GateError: `settings.gate`, and a defect that the baseline caught escapes now. All files
+            are written by then.
     """
     run_dir = RunDir(settings.work_dir, settings.model)
     facts, manifest = ModelFacts.read(run_dir.config), read_manifest(run_dir.records)
     _require_same_records(facts, manifest, run_dir)
     verify_shards(manifest)
-    predict = _make_predict(files.load_model(facts.require_weights(run_dir.weights)))
-    validation = _answer(predict, facts, manifest, "validation")
-    rule, threshold = _choose_rule(facts, validation)
-    test = _answer(predict, facts, manifest, "test")
-    predicted = decide(facts, test.probabilities, threshold)
-    metrics = compute_metrics(
-        true=test.true,
-        predicted=predicted,
-        probabilities=test.probabilities,
-        classes=facts.classes,
-        positive_class=facts.positive_class,
+    model = _Model(
+        _make_predict(files.load_model(facts.require_weights(run_dir.weights))), facts, manifest
     )
+    validation = model.answer("validation")
+    rule, threshold = choose_rule(
+        facts,
+        validation.logits,
+        validation.true,
+        target_recall=settings.target_recall,
+        confidence=settings.confidence,
+        review_budget=settings.review_budget,
+    )
+    test = model.answer("test")
+    decided = rule.decide(test.logits)
+    predictions = _tabulate(model, test, decided)
+    comparison = challenge(settings, predictions, facts)
+    metrics, values = assess(rule, test, decided, line_defect_rate=settings.line_defect_rate)
+    values["baseline"] = _measure_baseline(model)
+    values["comparison"] = comparison and comparison.to_json()
     shutil.rmtree(run_dir.eval, ignore_errors=True)
-    write_json(run_dir.threshold, rule)
-    _write_predictions(run_dir, facts, manifest, test, predicted)
-    _write_figures(run_dir, metrics)
-    values = metrics.to_json()
-    values["baseline"] = _measure_baseline(facts, manifest)
-    values["reconstruction_error"] = _describe_reconstruction(facts, test)
+    rule_json = format_rule(rule, threshold)
+    write_json(run_dir.threshold, rule_json)
+    write_predictions(run_dir.predictions, predictions)
+    _write_galleries(run_dir, model, rule, decided, predictions, comparison)
+    _write_figures(run_dir, metrics, values)
     values["digests"] = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
     write_json(run_dir.metrics, values)  # last: where it stands, the evaluation is whole
-    print(_format_summary(metrics, str(rule["rule"])))
+    print(_format_summary(metrics, str(rule_json["rule"])))
     print(f"Report: {write_report(run_dir)}")
+    require_gate(settings, comparison)
 
 
 def _require_same_records(facts: ModelFacts, manifest: Manifest, run_dir: RunDir) -> None:
@@ -88,136 +122,99 @@ def _make_predict(model: keras.Model) -> Any:
     def predict(images: tf.Tensor) -> Outputs:
         outputs = model(images, training=False)
         if not isinstance(outputs, dict):
-            return {"probabilities": tf.nn.softmax(outputs)}
+            return {"logits": outputs}
         return {
-            "probabilities": tf.nn.softmax(outputs["logits"]),
+            "logits": outputs["logits"],
             "reconstruction_error": reconstruction_error(images, outputs["reconstruction"]),
         }
 
     return predict
 
 
-def _answer(predict: Any, facts: ModelFacts, manifest: Manifest, split: Split) -> Answers:
-    dataset = _dataset(facts, manifest, split)
-    return collect_answers(predict, dataset, count=manifest.count(split), description=split)
-
-
-def _dataset(facts: ModelFacts, manifest: Manifest, split: Split, **form: Any) -> tf.data.Dataset:
-    """The pictures of a split as the model sees them, but for what `form` changes."""
-    return make_evaluation_dataset(
-        manifest.shard_paths(split),
-        decode=functools.partial(decode_picture, **{**input_form(facts), **form}),
-        batch_size=_BATCH_SIZE,
-        count=manifest.count(split),
-    )
-
-
-def _choose_rule(facts: ModelFacts, validation: Answers) -> tuple[dict[str, Any], float]:
-    """The content of `threshold.json`, and the threshold; with more than two classes 0."""
-    if not facts.positive_class:
-        return no_threshold_json(), 0.0
-    positive = facts.classes.index(facts.positive_class)
-    chosen = choose_threshold(validation.probabilities[:, positive], validation.true == positive)
-    return chosen.to_json(positive_class=facts.positive_class), chosen.threshold
-
-
-def _write_predictions(
-    run_dir: RunDir,
-    facts: ModelFacts,
-    manifest: Manifest,
-    test: Answers,
-    predicted: npt.NDArray[np.int64],
-) -> None:
-    """Writes `predictions.csv`, and thumbnails of the worst errors for the report."""
-    rank = {
-        index: place
-        for place, index in enumerate(rank_errors(facts, test, predicted, most=ERRORS_SHOWN))
-    }
-    entries: list[dict[str, Any]] = [{}] * len(rank)
-    source_ids = []
-    records = tf.data.TFRecordDataset([str(path) for path in manifest.shard_paths("test")])
-    for index, record in enumerate(records.map(parse_record).as_numpy_iterator()):
-        source_ids.append(record["source_id"].decode())
-        if index in rank:
-            entry = {
-                "file": f"{rank[index]:02d}.png",
-                "source_id": source_ids[-1],
-                "true": facts.classes[test.true[index]],
-                "predicted": facts.classes[predicted[index]],
-                "probability": float(test.probabilities[index, predicted[index]]),
-            }
-            entries[rank[index]] = entry
-            picture = decode_original(record["encoded"])
-            picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-            write_png(run_dir.eval / "errors" / entry["file"], picture)
-    write_json(run_dir.eval / "errors.json", entries)
-    write_predictions(run_dir.predictions, _table(facts, tuple(source_ids), test, predicted))
-
-
-def _table(
-    facts: ModelFacts,
-    source_ids: tuple[str, ...],
-    answers: Answers,
-    predicted: npt.NDArray[np.int64],
-) -> Predictions:
+def _tabulate(model: _Model, test: Answers, decided: Decided) -> Predictions:
+    shards = [str(path) for path in model.manifest.shard_paths("test")]
+    records = tf.data.TFRecordDataset(shards).map(parse_record)
+    names = [
+        (record["source_id"].decode(), record["sha256"].decode())
+        for record in records.as_numpy_iterator()
+    ]
+    facts = model.facts
     positive = facts.classes.index(facts.positive_class) if facts.positive_class else None
-    fails = [name in facts.fail_classes for name in facts.classes]
     return Predictions(
         classes=facts.classes,
-        source_ids=source_ids,
-        true=answers.true,
-        predicted=predicted,
-        decisions=tuple("fail" if fails[index] else "pass" for index in predicted),
-        scores=None if positive is None else answers.probabilities[:, positive],
-        probabilities=answers.probabilities,
+        source_ids=tuple(source_id for source_id, _ in names),
+        digests=tuple(sha256 for _, sha256 in names),
+        true=test.true,
+        predicted=decided.predicted,
+        decisions=decided.decisions,
+        scores=None if positive is None else decided.probabilities[:, positive],
+        probabilities=decided.probabilities,
+        reconstruction_error=test.reconstruction_error,
+        model=facts.weights_digest,
     )
 
 
-def _write_figures(run_dir: RunDir, metrics: Metrics) -> None:
+def _write_galleries(
+    run_dir: RunDir,
+    model: _Model,
+    rule: DecisionRule,
+    decided: Decided,
+    predictions: Predictions,
+    comparison: Comparison | None,
+) -> None:
+    """Thumbnails of the pictures that the report shows, and what is known of them."""
+    galleries = {
+        "errors": rank_errors(rule, predictions.true, decided),
+        "unsure": rank_unsure(rule, predictions.true, decided),
+        "newly_escaped": list(comparison.newly_escaped[:ESCAPES_SHOWN]) if comparison else [],
+    }
+    for name, chosen in galleries.items():
+        facts = [
+            {
+                "source_id": predictions.source_ids[row],
+                "true": rule.classes[predictions.true[row]],
+                "predicted": rule.classes[decided.predicted[row]],
+                "probability": float(decided.probabilities[row, decided.predicted[row]]),
+            }
+            for row in chosen
+        ]
+        shards = model.manifest.shard_paths("test")
+        write_gallery(run_dir.eval / name, chosen, shards=shards, facts=facts)
+
+
+def _write_figures(run_dir: RunDir, metrics: Metrics, values: dict[str, Any]) -> None:
     folder = run_dir.eval
     write_confusion_matrix(
         folder / "confusion_matrix.csv", matrix=metrics.confusion_matrix, classes=metrics.classes
     )
-    for name, figure in {
+    figures = {
         "confusion_matrix": plots.confusion_figure(metrics, normalized=False),
         "confusion_matrix_normalized": plots.confusion_figure(metrics, normalized=True),
         "curves": plots.curves_figure(metrics),
-    }.items():
+        "calibration": plots.calibration_figure(values["calibration"]),
+    }
+    if metrics.binary and metrics.binary.roc:
+        figures["operating_point"] = plots.operating_figure(metrics.binary)
+    for name, figure in figures.items():
         plots.write_png(folder / f"{name}.png", figure)
 
 
-def _measure_baseline(facts: ModelFacts, manifest: Manifest) -> dict[str, Any]:
+def _measure_baseline(model: _Model) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for split in ("train", "test"):
         # As they were taken: standardized pictures have no mean grey value of their own.
         batches = [
             (images.numpy().mean(axis=(1, 2, 3), dtype=np.float64), labels.numpy())
-            for images, labels in _dataset(facts, manifest, split, standardize=False)
+            for images, labels in model.dataset(split, standardize=False)
         ]
         columns[f"{split}_grey"], columns[f"{split}_true"] = map(
             np.concatenate, zip(*batches, strict=True)
         )
+    facts = model.facts
     return measure_baseline(
         positive=facts.classes.index(facts.positive_class) if facts.positive_class else None,
         **columns,
     )
-
-
-def _describe_reconstruction(facts: ModelFacts, test: Answers) -> dict[str, Any] | None:
-    """Median error of each class, in grey values, and the area under its ROC with two classes."""
-    if test.reconstruction_error is None:
-        return None
-    medians = {
-        name: float(np.median(test.reconstruction_error[test.true == index]))
-        for index, name in enumerate(facts.classes)
-    }
-    if not facts.positive_class:
-        return {"median": medians, "auroc": None}
-    is_positive = test.true == facts.classes.index(facts.positive_class)
-    return {
-        "median": medians,
-        "auroc": float(roc_auc_score(is_positive, test.reconstruction_error)),
-    }
 
 
 def _format_summary(metrics: Metrics, rule: str) -> str:

@@ -82,7 +82,7 @@ def write_maps(run_dir: RunDir) -> int:
         InputError: As `run`.
     """
     facts = ModelFacts.read(run_dir.config)
-    predictions = read_evaluation(run_dir, weights_digest=facts.weights_digest).predictions
+    predictions = read_evaluation(run_dir, facts).predictions
     chosen = _choose(predictions, facts)
     records = _read_records(run_dir, facts, {item.source_id for item in chosen})
     model = files.load_model(facts.require_weights(run_dir.weights))

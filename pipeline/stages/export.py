@@ -39,7 +39,7 @@ def run(settings: Settings) -> None:
     """
     run_dir = RunDir(settings.work_dir, settings.model)
     facts = ModelFacts.read(run_dir.config)
-    evaluation = read_evaluation(run_dir, weights_digest=facts.weights_digest)
+    evaluation = read_evaluation(run_dir, facts)
     model = files.load_model(facts.require_weights(run_dir.weights))
     run_dir.export.mkdir(exist_ok=True)
     for left_over in run_dir.export.glob(f"{_CANDIDATE}*"):  # of a run that was killed
@@ -52,7 +52,11 @@ def run(settings: Settings) -> None:
                 classes=facts.classes,
                 fail_classes=facts.fail_classes,
                 positive_class=facts.positive_class,
-                threshold=evaluation.threshold,
+                threshold=evaluation.rule.threshold,
+                temperature=evaluation.rule.temperature,
+                review_low=evaluation.rule.review.low,
+                review_high=evaluation.rule.review.high,
+                review_below=evaluation.rule.review.least_probability,
                 cam_layer=facts.cam_layer,
                 resize=facts.resize,
                 standardize=facts.standardize,

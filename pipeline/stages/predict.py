@@ -33,6 +33,7 @@ from pipeline.incoming import (
     require_apart,
 )
 from pipeline.predictions import UNKNOWN, Predictions, write_predictions
+from pipeline.provenance import digest_folder
 from pipeline.rundir import RunDir
 from records.atomic import write_json, write_text
 from records.errors import InputError
@@ -48,12 +49,12 @@ class Outcome:
     """What became of the pictures so far.
 
     Attributes:
-        judged: Pictures with an answer.
+        judged: Pictures with an answer, and the SHA-256 of each.
         answers: The SavedModel's outputs, a batch each, in the order of `judged`.
         rejects: Pictures set aside, with the reason.
     """
 
-    judged: list[Path] = field(default_factory=list)
+    judged: list[tuple[Path, str]] = field(default_factory=list)
     answers: list[dict[str, np.ndarray]] = field(default_factory=list)
     rejects: list[tuple[Path, str]] = field(default_factory=list)
 
@@ -88,11 +89,11 @@ def run(settings: Settings) -> None:
     outcome = _judge_all(serve, paths, strict=settings.strict)
     with _writing_to(output):
         _write_rejects(output / REJECTS, outcome.rejects)
-        predictions = _collect(outcome, settings.images, output)
+        predictions = _collect(outcome, settings.images, output, model=digest_folder(saved_model))
         write_predictions(output / PREDICTIONS, predictions)
         if settings.output_dir:
             folders = [class_folder(predictions.classes[index]) for index in predictions.predicted]
-            copy_pictures(outcome.judged, folders, output)
+            copy_pictures([path for path, _ in outcome.judged], folders, output)
     print(_summary(predictions, outcome.rejects, saved_model, output))
 
 
@@ -155,7 +156,7 @@ def judge(serve: Signature, pictures: Sequence[Picture]) -> Outcome:
             outcome.extend(judge(serve, [picture]))
         return outcome
     batch = {name: value.numpy() for name, value in answers.items()}
-    return Outcome([picture.path for picture in pictures], [batch])
+    return Outcome([(picture.path, picture.sha256) for picture in pictures], [batch])
 
 
 def class_folder(name: str) -> str:
@@ -184,7 +185,7 @@ def _require_none(rejects: list[tuple[Path, str]], *, strict: bool) -> None:
         )
 
 
-def _collect(outcome: Outcome, images: str, output: Path) -> Predictions:
+def _collect(outcome: Outcome, images: str, output: Path, *, model: str) -> Predictions:
     if not outcome.judged:
         path, reason = outcome.rejects[0]
         raise InputError(
@@ -194,16 +195,21 @@ def _collect(outcome: Outcome, images: str, output: Path) -> Predictions:
         )
 
     def column(name: str) -> Any:
+        if name not in outcome.answers[0]:
+            return None
         return np.concatenate([answer[name] for answer in outcome.answers])
 
     return Predictions(
         classes=tuple(name.decode() for name in outcome.answers[0]["classes"][0]),
-        source_ids=tuple(map(_name, outcome.judged)),
+        source_ids=tuple(_name(path) for path, _ in outcome.judged),
+        digests=tuple(digest for _, digest in outcome.judged),
         true=np.full([len(outcome.judged)], UNKNOWN, np.int64),
         predicted=column("label_index"),
         decisions=tuple(value.decode() for value in column("decision")),
-        scores=column("score") if "score" in outcome.answers[0] else None,
+        scores=column("score"),
         probabilities=column("probabilities"),
+        reconstruction_error=column("reconstruction_error"),
+        model=model,
     )
 
 

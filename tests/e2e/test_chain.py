@@ -77,7 +77,9 @@ def test_everything_of_the_contract_is_there(run: tuple[Path, str, str]) -> None
     assert not [path for path in work_dir.rglob(".*") if path.is_file()]
 
 
-def test_the_figures_are_those_of_the_predictions(run: tuple[Path, str, str]) -> None:
+def test_the_figures_are_those_of_the_predictions(
+    run: tuple[Path, str, str], pictures: Path
+) -> None:
     work_dir, model, _ = run
     evaluation = work_dir / model / "eval"
     rows = list(csv.DictReader((evaluation / "predictions.csv").open()))
@@ -89,6 +91,9 @@ def test_the_figures_are_those_of_the_predictions(run: tuple[Path, str, str]) ->
         assert row["score"] == row["p_nio"]
         assert (row["predicted"] == "nio") == (np.float32(row["score"]) >= np.float32(threshold))
         assert row["decision"] == {"nio": "fail", "io": "pass"}[row["predicted"]]
+        picture = pictures / row["source_id"]
+        assert row["sha256"] == hashlib.sha256(picture.read_bytes()).hexdigest()
+        assert bool(row["reconstruction_error"]) == (model == "autoencoder")
         assert row["source_id"].startswith(f"test/images/{row['true']}/")
     escapes = [row for row in rows if (row["true"], row["predicted"]) == ("nio", "io")]
     assert metrics["binary"]["escapes"]["count"] == len(escapes)
@@ -131,6 +136,7 @@ def test_predict_gives_the_evaluations_answers(
         expected = rows[f"test/images/{path.parent.name}/{path.name}"]
         assert abs(float(answer["p_nio"]) - float(expected["p_nio"])) <= 1e-5
         assert answer["predicted"] == expected["predicted"]
+        assert answer["sha256"] == expected["sha256"]
         assert (output / answer["predicted"] / path.name).read_bytes() == path.read_bytes()
     rejects = list(csv.DictReader((output / "rejects.csv").open()))
     assert [Path(row["path"]).name for row in rejects] == ["broken.png", "empty.jpg"]
@@ -162,6 +168,40 @@ def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) 
     assert cells[0] in done.stderr
     assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
     assert first == {p: p.read_bytes() for p in first}
+
+
+def test_a_model_is_compared_with_itself_and_with_a_better_one(
+    run: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    work_dir, model, _ = run
+    champion = tmp_path / "champion"
+    shutil.copytree(work_dir / model / "eval", champion / model / "eval")
+    flags = [
+        "--stage=eval", f"--work_dir={work_dir}", f"--model={model}", f"--baseline={champion}",
+        "--gate", "--review_budget=0.1", "--target_recall=0.6", "--confidence=0.9",
+    ]  # fmt: skip
+    nioscope(*flags, "--target_recall=0.999")
+    metrics = work_dir / model / "eval" / "metrics.json"
+    rule = json.loads((work_dir / model / "eval" / "threshold.json").read_text())
+    assert (rule["target_recall"], rule["confidence"]) == (0.999, 0.9)
+    # A champion that catches everything, against a threshold that lets some escape.
+    table = champion / model / "eval" / "predictions.csv"
+    rows = list(csv.DictReader(table.open()))
+    for row in rows:
+        row["predicted"], row["decision"] = row["true"], {"io": "pass", "nio": "fail"}[row["true"]]
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    done = nioscope(*flags, status=3)
+    values = json.loads(metrics.read_text())["comparison"]
+    escaped = len(values["newly_escaped"])
+    assert 0 < escaped == values["champion_recall"]["count"] - values["challenger_recall"]["count"]
+    assert f"{escaped} defect" in done.stderr
+    shown = json.loads((metrics.parent / "newly_escaped.json").read_text())
+    assert len(shown) == escaped
+    assert "Not safe to swap in" in (work_dir / model / "report.html").read_text()
+    nioscope("--stage=eval", f"--work_dir={work_dir}", f"--model={model}")
 
 
 def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> None:

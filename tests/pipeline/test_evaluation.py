@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,10 +8,34 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation import digest_evaluation, read_evaluation
+from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import InputError
+
+RULE = {
+    "threshold": 0.25,
+    "temperature": 1.5,
+    "review": {"budget": 0.1, "validation_share": 0.05, "low": 0.125, "high": 0.375},
+}
+FACTS = ModelFacts(
+    model="autoencoder",
+    classes=("io", "nio"),
+    positive_class="nio",
+    fail_classes=("nio",),
+    image_size=32,
+    channels=1,
+    resize="letterbox",
+    standardize=False,
+    cam_layer="merged",
+    seed=0,
+    records_digest="",
+    weights_digest="ab",
+    training={},
+    versions={},
+    git_commit="",
+)
 
 
 @pytest.fixture
@@ -22,6 +47,7 @@ def run_dir(tmp_path: Path) -> RunDir:
         Predictions(
             classes=("io", "nio"),
             source_ids=("a.png",),
+            digests=("",),
             true=np.array([1]),
             predicted=np.array([1]),
             decisions=("fail",),
@@ -29,29 +55,31 @@ def run_dir(tmp_path: Path) -> RunDir:
             probabilities=np.stack([1 - scores, scores], axis=1),
         ),
     )
-    write_json(run_dir.threshold, {"threshold": 0.25})
+    write_json(run_dir.threshold, RULE)
     write_json(run_dir.metrics, {"digests": digest_evaluation(run_dir, weights_digest="ab")})
     return run_dir
 
 
 def test_what_fits_together_is_read(run_dir: RunDir) -> None:
-    evaluation = read_evaluation(run_dir, weights_digest="ab")
-    assert evaluation.threshold == 0.25
+    evaluation = read_evaluation(run_dir, FACTS)
+    rule = evaluation.rule
+    assert (rule.threshold, rule.temperature, rule.review.high) == (0.25, 1.5, 0.375)
+    assert rule.classes == ("io", "nio")
     assert evaluation.predictions.source_ids == ("a.png",)
 
 
 def test_no_threshold_is_read_as_0(run_dir: RunDir) -> None:
-    write_json(run_dir.threshold, {"threshold": None})
+    write_json(run_dir.threshold, RULE | {"threshold": None})
     write_json(run_dir.metrics, {"digests": digest_evaluation(run_dir, weights_digest="ab")})
-    assert read_evaluation(run_dir, weights_digest="ab").threshold == 0
+    assert read_evaluation(run_dir, FACTS).rule.threshold == 0
 
 
 def test_another_model_threshold_or_answer_is_refused(run_dir: RunDir) -> None:
     with pytest.raises(InputError, match="another model"):
-        read_evaluation(run_dir, weights_digest="cd")
-    run_dir.threshold.write_text(json.dumps({"threshold": 0.3}))
+        read_evaluation(run_dir, dataclasses.replace(FACTS, weights_digest="cd"))
+    run_dir.threshold.write_text(json.dumps(RULE | {"threshold": 0.3}))
     with pytest.raises(InputError, match="another threshold"):
-        read_evaluation(run_dir, weights_digest="ab")
+        read_evaluation(run_dir, FACTS)
 
 
 @pytest.mark.parametrize("name", ["metrics", "threshold", "predictions"])
@@ -64,4 +92,4 @@ def test_a_damaged_or_missing_file_is_one_message(
     if text is not None:
         path.write_text(text)
     with pytest.raises(InputError, match="--stage=eval"):
-        read_evaluation(run_dir, weights_digest="ab")
+        read_evaluation(run_dir, FACTS)

@@ -20,11 +20,14 @@ def _two(source_ids: tuple[str, ...] = ("a.png", "b.png")) -> Predictions:
     return Predictions(
         classes=("io", "nio"),
         source_ids=source_ids,
+        digests=("ab" * 32, "cd" * 32),
         true=np.array([1, UNKNOWN]),
         predicted=np.array([0, 1]),
         decisions=("pass", "fail"),
         scores=scores,
         probabilities=np.stack([1 - scores, scores], axis=1),
+        reconstruction_error=np.array([1.5, 20], np.float32),
+        model="ef" * 32,
     )
 
 
@@ -32,9 +35,9 @@ def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     write_predictions(path, _two())
     assert path.read_text() == (
-        "source_id,true,predicted,decision,score,p_io,p_nio\n"
-        "a.png,nio,io,pass,0.100000001,0.899999976,0.100000001\n"
-        "b.png,,nio,fail,0.25,0.75,0.25\n"
+        "source_id,sha256,true,predicted,decision,score,reconstruction_error,model,p_io,p_nio\n"
+        f"a.png,{'ab' * 32},nio,io,pass,0.100000001,1.5,{'ef' * 32},0.899999976,0.100000001\n"
+        f"b.png,{'cd' * 32},,nio,fail,0.25,20,{'ef' * 32},0.75,0.25\n"
     )
 
 
@@ -45,7 +48,8 @@ def test_every_field_comes_back(tmp_path: Path) -> None:
     assert read.classes == written.classes
     assert read.source_ids == written.source_ids
     assert read.decisions == written.decisions
-    for name in ("true", "predicted", "scores", "probabilities"):
+    assert (read.digests, read.model) == (written.digests, written.model)
+    for name in ("true", "predicted", "scores", "probabilities", "reconstruction_error"):
         ours, theirs = getattr(read, name), getattr(written, name)
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
@@ -56,6 +60,7 @@ def test_more_classes_have_no_score(tmp_path: Path) -> None:
     predictions = Predictions(
         classes=("a", "p_b", "-c"),
         source_ids=("x",),
+        digests=("",),
         true=np.array([2]),
         predicted=np.array([1]),
         decisions=("fail",),
@@ -63,9 +68,11 @@ def test_more_classes_have_no_score(tmp_path: Path) -> None:
         probabilities=np.array([[0.25, 0.5, 0.25]], np.float32),
     )
     write_predictions(path, predictions)
-    assert path.read_text().splitlines()[1] == "x,'-c,p_b,fail,,0.25,0.5,0.25"
+    assert path.read_text().splitlines()[1] == "x,,'-c,p_b,fail,,,,0.25,0.5,0.25"
     read = read_predictions(path)
     assert read.scores is None
+    assert read.reconstruction_error is None
+    assert read.model == ""
     assert read.classes == ("a", "p_b", "-c")
     assert read.true.tolist() == [2]
 
@@ -74,7 +81,7 @@ def test_no_pictures_make_a_header_only(tmp_path: Path) -> None:
     path, empty = tmp_path / "predictions.csv", np.array([], np.int64)
     nothing = np.array([], np.float32)
     write_predictions(
-        path, Predictions(("a", "b"), (), empty, empty, (), nothing, nothing.reshape(0, 2))
+        path, Predictions(("a", "b"), (), (), empty, empty, (), nothing, nothing.reshape(0, 2))
     )
     assert read_predictions(path).probabilities.shape == (0, 2)
 
@@ -86,7 +93,9 @@ def test_float32_is_not_changed_by_a_bit(tmp_path_factory, values: list[float]) 
     row = np.array([values], np.float32)
     names = tuple(f"c{index}" for index in range(len(values)))
     zero = np.array([0])
-    write_predictions(path, Predictions(names, ("x",), zero, zero, ("pass",), row[:, 0], row))
+    write_predictions(
+        path, Predictions(names, ("x",), ("",), zero, zero, ("pass",), row[:, 0], row)
+    )
     assert read_predictions(path).probabilities.tobytes() == row.tobytes()
 
 
@@ -123,17 +132,22 @@ def test_a_foreign_reader_sees_the_guard(tmp_path: Path) -> None:
         ]
 
 
+_HEADER = b"source_id,sha256,true,predicted,decision,score,reconstruction_error,model,p_a,p_b\n"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "first line must be"),
         (b"source_id,true\n", "first line must be"),
-        (b"source_id,true,predicted,decision,score,p_a,p_b\nx,a\n", "row 2 has 2 cells where 7"),
-        (b"source_id,true,predicted,decision,score,p_a,p_b\nx,c,a,pass,0,0,1\n", "'c' is none of"),
-        (b"source_id,true,predicted,decision,score,p_a,p_b\nx,a,,pass,0,0,1\n", "'' is none of"),
-        (b"source_id,true,predicted,decision,score,p_a,p_b\nx,a,a,pass,0,zero,1\n", "zero"),
-        (b"source_id,true,predicted,decision,score,p_a,p_b\nx,a,a,pass,0,nan,1\n", "not a number"),
-        (b'source_id,true,predicted,decision,score,p_a,p_b\n"x', "cannot be read"),
+        (b"%sx,a\n" % _HEADER, "row 2 has 2 cells where 10"),
+        (b"%sx,,c,a,pass,0,,,0,1\n" % _HEADER, "'c' is none of"),
+        (b"%sx,,a,,pass,0,,,0,1\n" % _HEADER, "'' is none of"),
+        (b"%sx,,a,a,pass,0,,,zero,1\n" % _HEADER, "zero"),
+        (b"%sx,,a,a,pass,0,,,nan,1\n" % _HEADER, "not a number"),
+        (b"%sx,,a,a,pass,0,256,,0,1\n" % _HEADER, "outside 0 to 255"),
+        (b"%sx,,a,a,pass,0,,m,0,1\ny,,a,a,pass,0,,n,0,1\n" % _HEADER, "2 models"),
+        (b'%s"x' % _HEADER, "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
     ],
 )
@@ -156,6 +170,7 @@ def test_fields_of_different_length_are_refused() -> None:
         Predictions(
             classes=("a", "b"),
             source_ids=("x",),
+            digests=("",),
             true=np.array([0, 1]),
             predicted=np.array([0]),
             decisions=("pass",),

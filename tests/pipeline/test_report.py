@@ -14,18 +14,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.answers import Answers
+from pipeline.assessment import assess
 from pipeline.baseline import measure_baseline
-from pipeline.metrics import compute_metrics
+from pipeline.decision import Decided, DecisionRule, format_rule
 from pipeline.modelfacts import ModelFacts
 from pipeline.report import write_report
+from pipeline.review import ReviewBand
 from pipeline.rundir import RunDir
-from pipeline.threshold import choose_threshold, no_threshold_json
+from pipeline.threshold import choose_threshold
 from records.atomic import write_json
 from records.errors import InputError
 from records.faults import SET_ASIDE_CODES
 
 _PLOT_SIZE = (90, 45)  # at 144 dots an inch 60 by 30 CSS pixels
 _VOID = {"meta", "img", "br"}
+_NO_REVIEW = ReviewBand()
 _MARKUP = '<img src=x onerror="alert(1)">'
 
 
@@ -73,6 +77,9 @@ def _write_evaluation(
     classes: tuple[str, ...],
     positives: int = 60,
     grey_step: float = 0.0,
+    line_defect_rate: float = 0.01,
+    review: ReviewBand = _NO_REVIEW,
+    comparison: dict[str, Any] | None = None,
 ) -> None:
     counts = np.array(matrix)
     true, predicted = (
@@ -81,12 +88,23 @@ def _write_evaluation(
     probabilities = np.full((len(true), len(counts)), 0.2 / (len(counts) - 1))
     probabilities[np.arange(len(true)), predicted] = 0.8
     positive_class = classes[1] if len(classes) == 2 else ""
-    metrics = compute_metrics(
-        true=true,
-        predicted=predicted,
-        probabilities=probabilities,
+    chosen = choose_threshold(np.full(positives, 0.25), np.ones(positives, bool))
+    rule = DecisionRule(
         classes=classes,
+        fail_classes=classes[1:],
         positive_class=positive_class,
+        threshold=chosen.threshold,
+        temperature=1.25,
+        review=review,
+    )
+    logits = np.log(probabilities)
+    unsure = review.contains(probabilities, positive=rule.positive)
+    decided = Decided(
+        probabilities, predicted, tuple("review" if one else "pass" for one in unsure)
+    )
+    error = np.where(true == 1, 4.25, 3.5) if positive_class else None
+    _, values = assess(
+        rule, Answers(true, logits, error), decided, line_defect_rate=line_defect_rate
     )
     grey = np.random.default_rng(1).normal(size=len(true)) + grey_step * true
     baseline = measure_baseline(
@@ -96,14 +114,8 @@ def _write_evaluation(
         test_true=true,
         positive=1 if positive_class else None,
     )
-    error = {"median": {"io": 3.5, "nio": 4.25}, "auroc": 0.75} if positive_class else None
-    extra = {"baseline": baseline, "reconstruction_error": error}
-    write_json(run.metrics, metrics.to_json() | extra)
-    if positive_class:
-        chosen = choose_threshold(np.full(positives, 0.25), np.ones(positives, bool))
-        write_json(run.threshold, chosen.to_json(positive_class=positive_class))
-    else:
-        write_json(run.threshold, no_threshold_json())
+    write_json(run.metrics, values | {"baseline": baseline, "comparison": comparison})
+    write_json(run.threshold, format_rule(rule, chosen if positive_class else None))
     for name in ("confusion_matrix", "confusion_matrix_normalized", "curves"):
         _write_png(run.eval / f"{name}.png", _PLOT_SIZE)
 
@@ -187,7 +199,9 @@ def test_sections_come_in_the_order_of_their_weight(run: RunDir) -> None:
         "Confusion matrices",
         "Classes",
         "Curves",
+        "Calibration",
         "Worst errors",
+        "Least certain",
         "Baseline",
         "Where the model looked",
         "Training",
@@ -209,7 +223,7 @@ def test_every_section_says_what_the_run_holds(run: RunDir) -> None:
         "corrupt 2 set aside Replace it.",
         " 1 set aside Drop one. odd_box 1 used Look at it.",
         "reconstruction error in grey values: io 3.5, nio 4.25. As a score of its own it has an "
-        "area under the ROC curve of 0.7500.",
+        "area under the ROC curve of 1.0000.",
         "git commit 0123abcd-dirty",
         "weights digest decade",
         "seed 7",
@@ -218,6 +232,67 @@ def test_every_section_says_what_the_run_holds(run: RunDir) -> None:
         "records: source digest f00d",
     ):
         assert said in text
+
+
+def test_a_line_with_rare_defects_is_spoken_of(run: RunDir) -> None:
+    text = _read(run).text
+    # 3 of 59 of 1 % and 2 of 200 of 99 % of a million.
+    assert (
+        "Of a million parts with 1.0 % defects among them that is 508 (106 to 1,415) escapes"
+        in text
+    )
+    assert "and 9,900 (1,201 to 35,298) false calls." in text
+    _write_evaluation(run, matrix=[[10, 0], [0, 0]], classes=("io", "nio"))
+    assert "that is an unknown number of escapes and 0 (0 to 305,412) false calls" in _read(run).text
+
+
+def test_the_review_band_says_what_is_left_over(run: RunDir) -> None:
+    assert "go to a person" not in _read(run).text
+    band = ReviewBand(0.25, low=0.1, high=0.3, validation_share=0.2)
+    _write_evaluation(run, matrix=[[198, 2], [3, 56]], classes=("io", "nio"), review=band)
+    text = _read(run).text
+    # All that were called io have a score of 0.2.
+    assert "scores from 0.1 on and below 0.3." in text
+    assert "of these test pictures 201 are sent (77.6 %, 95 % interval 72.0 to 82.5 %)" in text
+    assert "0 of 56 bad parts escape" in text
+    assert "2 of 2 good ones are stopped" in text
+
+
+def test_the_calibration_is_told(run: RunDir) -> None:
+    text = _read(run).text
+    assert "divided by a temperature of 1.25" in text
+    # 254 of 259 are right where 0.8 was said.
+    assert "expected calibration error on the test split is 18." in text
+
+
+def test_a_challenger_that_lets_a_caught_defect_escape_is_not_safe(run: RunDir) -> None:
+    comparison = {
+        "pictures": 259,
+        "newly_escaped": [7, 9],
+        "newly_caught": [1],
+        "newly_stopped": [],
+        "newly_passed": [2, 3, 4],
+        "only_champion_right": 2,
+        "only_challenger_right": 4,
+        "mcnemar_p": 0.6875,
+        "champion_recall": {"count": 57, "of": 59, "value": 57 / 59, "low": 0.88, "high": 0.99},
+        "challenger_recall": {"count": 56, "of": 59, "value": 56 / 59, "low": 0.86, "high": 0.99},
+    }
+    classes = ("io", "nio")
+    _write_evaluation(run, matrix=[[198, 2], [3, 56]], classes=classes, comparison=comparison)
+    said = {"true": "nio", "predicted": "io", "probability": 0.875}
+    folder = run.eval / "newly_escaped"
+    _write_pictures(folder, folder.with_suffix(".json"), ["bad/1.png", "bad/2.png"], **said)
+    page = _read(run)
+    assert "Not safe to swap in: 2 of the defects that the model in service caught" in page.text
+    assert "newly caught 1 good parts newly stopped 0 good parts newly passed 3" in page.text
+    assert "2 in service, 4 this one; exact McNemar test p = 0.688" in page.text
+    # The second of the two has maps further down.
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    assert links == ["#map-0"]
+    safe = comparison | {"newly_escaped": []}
+    _write_evaluation(run, matrix=[[198, 2], [3, 56]], classes=classes, comparison=safe)
+    assert "No defect that the model in service caught escapes." in _read(run).text
 
 
 def test_page_is_self_contained(run: RunDir) -> None:

@@ -104,6 +104,7 @@ def evaluated(tmp_path: Path) -> RunDir:
         Predictions(
             classes=CLASSES,
             source_ids=tuple(example.source_id for example in splits["test"]),
+            digests=tuple(example.sha256 for example in splits["test"]),
             true=true,
             predicted=predicted,
             decisions=tuple("fail" if index else "pass" for index in predicted),
@@ -111,7 +112,9 @@ def evaluated(tmp_path: Path) -> RunDir:
             probabilities=np.eye(2, dtype=np.float32)[predicted] * 0.5 + 0.25,
         ),
     )
-    write_json(run_dir.threshold, {"threshold": 0.5})
+    review = {"budget": 0, "validation_share": 0, "low": 0.5, "high": 0.5}
+    rule = {"threshold": 0.5, "temperature": 1, "review": review}
+    write_json(run_dir.threshold, rule)
     digests = digest_evaluation(run_dir, weights_digest=file_digest(run_dir.weights))
     write_json(run_dir.metrics, {"digests": digests})
     return run_dir

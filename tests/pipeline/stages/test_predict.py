@@ -303,7 +303,7 @@ def test_a_picture_that_only_the_graph_refuses_is_set_aside_alone(bench: Bench) 
     expected = predict.judge(serve, whole)
     bad = Picture(Path("bad.png"), b"\x89PNG\r\n\x1a\n and no more")
     outcome = predict.judge(serve, [whole[0], bad, *whole[1:]])
-    assert outcome.judged == expected.judged == [picture.path for picture in whole]
+    assert outcome.judged == expected.judged == [(item.path, item.sha256) for item in whole]
     assert [path for path, _ in outcome.rejects] == [Path("bad.png")]
     assert "\n" not in outcome.rejects[0][1]
     np.testing.assert_allclose(
@@ -359,6 +359,7 @@ def foreign_folder(folder: Path, kind: str) -> None:
             Predictions(
                 ("io", "nio"),
                 ("a",),
+                ("",),
                 ones,
                 ones,
                 ("fail",),

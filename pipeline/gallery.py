@@ -1,0 +1,78 @@
+"""Pictures of an evaluation that a person should see: the worst errors and the least certain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from scipy.special import logit
+
+from pipeline.decision import Decided, DecisionRule
+from pipeline.overlay import decode_original, write_png
+from records.atomic import write_json
+from records.parsing import parse_record
+
+ERRORS_AT_MOST, UNSURE_AT_MOST = 24, 12
+_THUMBNAIL_PX = 240
+_SURE = 1e-7
+
+
+def write_gallery(
+    folder: Path, chosen: Sequence[int], *, shards: Sequence[Path], facts: Sequence[dict[str, Any]]
+) -> None:
+    """Writes thumbnails, and what is known of them as `<folder>.json`, in the order of `chosen`.
+
+    Args:
+        folder: Where the thumbnails go, as `00.png`, `01.png`, and so on.
+        chosen: Numbers of pictures in the order of the records, each once.
+        shards: The records.
+        facts: Of each of the `chosen`, JSON values; `file` is added.
+    """
+    entries = [{"file": f"{place:02d}.png"} | facts_of for place, facts_of in enumerate(facts)]
+    places = {row: place for place, row in enumerate(chosen)}
+    records = tf.data.TFRecordDataset([str(path) for path in shards]).map(parse_record)
+    for row, record in enumerate(records.as_numpy_iterator() if places else ()):
+        if row in places:
+            picture = decode_original(record["encoded"])
+            picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+            write_png(folder / entries[places[row]]["file"], picture)
+    write_json(folder.with_suffix(".json"), entries)
+
+
+def rank_errors(rule: DecisionRule, true: npt.NDArray[np.int64], decided: Decided) -> list[int]:
+    """The worst errors first: what passed before what was stopped, the surest before the unsure.
+
+    Returns:
+        Numbers of at most `ERRORS_AT_MOST` pictures.
+    """
+    passes = [name not in rule.fail_classes for name in rule.classes]
+    predicted = decided.predicted
+    confidence = decided.probabilities[np.arange(len(predicted)), predicted]
+    wrong = np.flatnonzero(predicted != true)
+    ranked = sorted(wrong, key=lambda i: (not passes[predicted[i]], -confidence[i], i))
+    return [int(index) for index in ranked[:ERRORS_AT_MOST]]
+
+
+def rank_unsure(rule: DecisionRule, true: npt.NDArray[np.int64], decided: Decided) -> list[int]:
+    """Right answers that were nearly wrong, the nearest first.
+
+    With two classes those whose log-odds are nearest to the threshold's, else those whose highest
+    probability is lowest.
+
+    Returns:
+        Numbers of at most `UNSURE_AT_MOST` pictures.
+    """
+    if rule.positive is None:
+        distance = decided.probabilities.max(axis=1).astype(np.float64)
+    else:
+        scores = np.clip(
+            decided.probabilities[:, rule.positive].astype(np.float64), _SURE, 1 - _SURE
+        )
+        distance = np.abs(logit(scores) - logit(np.clip(rule.threshold, _SURE, 1 - _SURE)))
+    right = np.flatnonzero(decided.predicted == true)
+    ranked = sorted(right, key=lambda i: (distance[i], i))
+    return [int(index) for index in ranked[:UNSURE_AT_MOST]]
