@@ -126,6 +126,12 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "gate", False, "For eval: exit with status 3 if a defect that the baseline caught escapes now."
 )
+flags.DEFINE_bool(
+    "robustness",
+    False,
+    "For eval: also judge the test pictures with noise, blur, other light, JPEG artefacts, shifted "
+    "and turned; takes as long as 29 evaluations.",
+)
 flags.DEFINE_string("images", "", "For predict: a file, a folder or a glob.")
 flags.DEFINE_string("output_dir", None, "For predict: copy the pictures into one folder a class.")
 flags.DEFINE_bool("strict", False, "End the run when there is anything to find fault with.")

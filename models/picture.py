@@ -43,11 +43,25 @@ def decode_picture(
         ValueError: `resize` is unknown.
         tf.errors.InvalidArgumentError: The bytes are no such picture, or are cut short.
     """
+    return fit_pixels(
+        decode_pixels(encoded, channels=channels),
+        image_size=image_size,
+        resize=resize,
+        standardize=standardize,
+    )
+
+
+def decode_pixels(encoded: tf.Tensor, *, channels: int) -> tf.Tensor:
+    """The first half of `decode_picture`: the picture at its own size.
+
+    Returns:
+        float32 `[height, width, channels]`, 0 to 255.
+    """
     is_deep = tf.logical_and(
         tf.strings.substr(encoded, 0, 8) == _PNG_SIGNATURE,
         tf.strings.substr(encoded, _PNG_BIT_DEPTH_AT, 1) == b"\x10",
     )
-    pixels = tf.cond(
+    return tf.cond(
         is_deep,
         lambda: (
             tf.cast(tf.io.decode_png(encoded, channels=channels, dtype=tf.uint16), tf.float32)
@@ -55,12 +69,18 @@ def decode_picture(
         ),
         lambda: tf.cast(_decode_8_bit(encoded, channels), tf.float32),
     )
+
+
+def fit_pixels(
+    pixels: tf.Tensor, *, image_size: int, resize: str, standardize: bool = False
+) -> tf.Tensor:
+    """The second half of `decode_picture`: from `decode_pixels` to the model's square input."""
     shape = tf.shape(pixels)
     left, top, width, height = _fit(shape[1], shape[0], image_size, resize)
     resized = tf.clip_by_value(tf.image.resize(pixels, [height, width], antialias=True), 0.0, 255.0)
     if resize == "letterbox":
         resized = _fill_up(resized, left, top, image_size)
-    resized = tf.ensure_shape(resized, [image_size, image_size, channels])
+    resized = tf.ensure_shape(resized, [image_size, image_size, pixels.shape[-1]])
     return standardize_pictures(resized) if standardize else resized
 
 

@@ -16,6 +16,7 @@ from pipeline.calibration_plot import calibration_figure
 from pipeline.curves_plot import curves_figure, operating_figure
 from pipeline.history_plot import history_figure, read_history
 from pipeline.matrix_plot import confusion_figure
+from pipeline.robustness_plot import robustness_figure
 from records.atomic import replacing
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "operating_figure",
     "png_bytes",
     "read_history",
+    "robustness_figure",
     "write_history",
     "write_png",
 ]

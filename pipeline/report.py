@@ -27,7 +27,7 @@ _MAPS_BYTES = 8_000_000  # so that the page can be sent by mail
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PLOTS = (
     *("confusion_matrix", "confusion_matrix_normalized", "curves", "operating_point"),
-    "calibration",
+    *("calibration", "robustness"),
 )
 _GALLERIES = ("errors", "unsure", "newly_escaped")
 _MODEL_FACTS = (

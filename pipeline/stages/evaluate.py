@@ -13,22 +13,22 @@ import tensorflow as tf
 
 from models import files
 from models.autoencoder import reconstruction_error
-from models.picture import decode_picture
-from pipeline import plots
+from models.picture import decode_picture, decode_pixels, fit_pixels
 from pipeline.answers import Answers, Outputs, collect_answers
 from pipeline.assessment import assess
 from pipeline.baseline import measure_baseline
 from pipeline.challenge import challenge, require_gate
-from pipeline.comparison import Comparison
 from pipeline.config import Settings
 from pipeline.decision import Decided, DecisionRule, choose_rule, format_rule
 from pipeline.evaluation import digest_evaluation
-from pipeline.gallery import rank_errors, rank_unsure, write_gallery
-from pipeline.inputs import make_evaluation_dataset
-from pipeline.metrics import Metrics, write_confusion_matrix
+from pipeline.evaluation_pictures import write_figures, write_galleries
+from pipeline.inputs import Decode, make_evaluation_dataset
+from pipeline.metrics import Metrics
 from pipeline.modelfacts import ModelFacts, input_form
+from pipeline.perturbations import Perturbation
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.report import write_report
+from pipeline.robustness import Robustness, measure_robustness, robustness_json, write_robustness
 from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import InputError
@@ -36,7 +36,6 @@ from records.manifest import Manifest, read_manifest, verify_shards
 from records.parsing import parse_record
 from records.types import Split
 
-ESCAPES_SHOWN = 24
 _BATCH_SIZE = 64
 
 
@@ -50,17 +49,34 @@ class _Model:
 
     def dataset(self, split: Split, **form: Any) -> tf.data.Dataset:
         """The pictures of a split as the model sees them, but for what `form` changes."""
+        decode = functools.partial(decode_picture, **{**input_form(self.facts), **form})
+        return self.read(split, decode)
+
+    def read(self, split: Split, decode: Decode) -> tf.data.Dataset:
         return make_evaluation_dataset(
             self.manifest.shard_paths(split),
-            decode=functools.partial(decode_picture, **{**input_form(self.facts), **form}),
+            decode=decode,
             batch_size=_BATCH_SIZE,
             count=self.manifest.count(split),
         )
 
-    def answer(self, split: Split) -> Answers:
+    def answer(self, split: Split, perturbation: Perturbation | None = None) -> Answers:
+        dataset = self.dataset(split)
+        if perturbation:
+            dataset = self.read(split, functools.partial(self._decode_perturbed, perturbation))
         return collect_answers(
-            self.predict, self.dataset(split), count=self.manifest.count(split), description=split
+            self.predict,
+            dataset,
+            count=self.manifest.count(split),
+            description=f"{perturbation.kind} {perturbation.level:g}" if perturbation else split,
         )
+
+    def _decode_perturbed(self, perturbation: Perturbation, encoded: tf.Tensor) -> tf.Tensor:
+        form = input_form(self.facts)
+        pixels = decode_pixels(encoded, channels=form.pop("channels"))
+        # Of the picture itself: the same noise on whichever machine, in whichever order.
+        seed = tf.strings.to_hash_bucket_fast(encoded, 2**31 - 1)
+        return fit_pixels(perturbation.apply(pixels, tf.stack([seed, 0])), **form)
 
 
 def run(settings: Settings) -> None:
@@ -95,12 +111,25 @@ def run(settings: Settings) -> None:
     metrics, values = assess(rule, test, decided, line_defect_rate=settings.line_defect_rate)
     values["baseline"] = _measure_baseline(model)
     values["comparison"] = comparison and comparison.to_json()
+    measured = _measure_robustness(settings, model, rule, test)
+    values["robustness"] = (
+        robustness_json(measured, target_recall=settings.target_recall) if measured else None
+    )
     shutil.rmtree(run_dir.eval, ignore_errors=True)
     rule_json = format_rule(rule, threshold)
     write_json(run_dir.threshold, rule_json)
     write_predictions(run_dir.predictions, predictions)
-    _write_galleries(run_dir, model, rule, decided, predictions, comparison)
-    _write_figures(run_dir, metrics, values)
+    write_galleries(
+        run_dir.eval,
+        manifest.shard_paths("test"),
+        rule=rule,
+        decided=decided,
+        predictions=predictions,
+        comparison=comparison,
+    )
+    if measured:
+        write_robustness(run_dir.eval / "robustness.csv", measured)
+    write_figures(run_dir.eval, metrics, values)
     values["digests"] = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
     write_json(run_dir.metrics, values)  # last: where it stands, the evaluation is whole
     print(_format_summary(metrics, str(rule_json["rule"])))
@@ -131,6 +160,14 @@ def _make_predict(model: keras.Model) -> Any:
     return predict
 
 
+def _measure_robustness(
+    settings: Settings, model: _Model, rule: DecisionRule, test: Answers
+) -> list[Robustness]:
+    if not settings.robustness:
+        return []
+    return measure_robustness(rule, test, functools.partial(model.answer, "test"))
+
+
 def _tabulate(model: _Model, test: Answers, decided: Decided) -> Predictions:
     shards = [str(path) for path in model.manifest.shard_paths("test")]
     records = tf.data.TFRecordDataset(shards).map(parse_record)
@@ -152,51 +189,6 @@ def _tabulate(model: _Model, test: Answers, decided: Decided) -> Predictions:
         reconstruction_error=test.reconstruction_error,
         model=facts.weights_digest,
     )
-
-
-def _write_galleries(
-    run_dir: RunDir,
-    model: _Model,
-    rule: DecisionRule,
-    decided: Decided,
-    predictions: Predictions,
-    comparison: Comparison | None,
-) -> None:
-    """Thumbnails of the pictures that the report shows, and what is known of them."""
-    galleries = {
-        "errors": rank_errors(rule, predictions.true, decided),
-        "unsure": rank_unsure(rule, predictions.true, decided),
-        "newly_escaped": list(comparison.newly_escaped[:ESCAPES_SHOWN]) if comparison else [],
-    }
-    for name, chosen in galleries.items():
-        facts = [
-            {
-                "source_id": predictions.source_ids[row],
-                "true": rule.classes[predictions.true[row]],
-                "predicted": rule.classes[decided.predicted[row]],
-                "probability": float(decided.probabilities[row, decided.predicted[row]]),
-            }
-            for row in chosen
-        ]
-        shards = model.manifest.shard_paths("test")
-        write_gallery(run_dir.eval / name, chosen, shards=shards, facts=facts)
-
-
-def _write_figures(run_dir: RunDir, metrics: Metrics, values: dict[str, Any]) -> None:
-    folder = run_dir.eval
-    write_confusion_matrix(
-        folder / "confusion_matrix.csv", matrix=metrics.confusion_matrix, classes=metrics.classes
-    )
-    figures = {
-        "confusion_matrix": plots.confusion_figure(metrics, normalized=False),
-        "confusion_matrix_normalized": plots.confusion_figure(metrics, normalized=True),
-        "curves": plots.curves_figure(metrics),
-        "calibration": plots.calibration_figure(values["calibration"]),
-    }
-    if metrics.binary and metrics.binary.roc:
-        figures["operating_point"] = plots.operating_figure(metrics.binary)
-    for name, figure in figures.items():
-        plots.write_png(folder / f"{name}.png", figure)
 
 
 def _measure_baseline(model: _Model) -> dict[str, Any]:

@@ -243,7 +243,9 @@ def test_a_line_with_rare_defects_is_spoken_of(run: RunDir) -> None:
     )
     assert "and 9,900 (1,201 to 35,298) false calls." in text
     _write_evaluation(run, matrix=[[10, 0], [0, 0]], classes=("io", "nio"))
-    assert "that is an unknown number of escapes and 0 (0 to 305,412) false calls" in _read(run).text
+    assert (
+        "that is an unknown number of escapes and 0 (0 to 305,412) false calls" in _read(run).text
+    )
 
 
 def test_the_review_band_says_what_is_left_over(run: RunDir) -> None:
