@@ -126,6 +126,11 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "gate", False, "For eval: exit with status 3 if a defect that the baseline caught escapes now."
 )
+flags.DEFINE_string(
+    "eval_records",
+    None,
+    "For eval: the folder records of another run: judge all its pictures by the rule there is.",
+)
 flags.DEFINE_bool(
     "robustness",
     False,
@@ -178,7 +183,7 @@ def settings_from_flags() -> Settings:
     if not values["work_dir"]:
         raise InputError("--work_dir is empty.", "Give a folder, or leave the flag out.")
     values["work_dir"] = Path(values["work_dir"])
-    for name in ("data_dir", "output_dir", "baseline"):
+    for name in ("data_dir", "output_dir", "baseline", "eval_records"):
         values[name] = Path(values[name]) if values[name] else None
     return Settings(**values)
 

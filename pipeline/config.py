@@ -61,6 +61,7 @@ class Settings:
         line_defect_rate: For `eval`: share of defects on the production line, in [0, 1].
         baseline: For `eval`: run directory of the model in service, or None.
         gate: For `eval`: whether a defect that only the baseline catches ends the run with 3.
+        eval_records: For `eval`: a folder of other records to evaluate on, or None.
         robustness: For `eval`: whether the test pictures are judged perturbed as well.
         images: For `predict`: a file, a folder or a glob.
         output_dir: For `predict`: where to copy pictures into one folder a class, or None.
@@ -103,6 +104,7 @@ class Settings:
     line_defect_rate: float = 0.01
     baseline: Path | None = None
     gate: bool = False
+    eval_records: Path | None = None
     robustness: bool = False
     images: str = ""
     output_dir: Path | None = None

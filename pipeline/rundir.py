@@ -18,15 +18,23 @@ class RunDir:
     Args:
         root: The run directory.
         model: Name of the model, `autoencoder` or `xception`.
+        evaluation: Name of the folder of the evaluation.
+        judged: Records that it is about, where they are not those of the run.
     """
 
     root: Path
     model: str
+    evaluation: str = "eval"
+    judged: Path | None = None
+
+    def judging(self, records: Path, digest: str) -> RunDir:
+        """The same run, but for an evaluation on other records, which gets a folder of its own."""
+        return RunDir(self.root, self.model, f"eval-{digest[:12]}", records)
 
     @property
     def records(self) -> Path:
         """TFRecords, manifest and audit."""
-        return self.root / "records"
+        return self.judged or self.root / "records"
 
     @property
     def records_lock(self) -> Path:
@@ -80,7 +88,7 @@ class RunDir:
     @property
     def eval(self) -> Path:
         """The evaluation: metrics, predictions, matrices, curves, threshold."""
-        return self.model_dir / "eval"
+        return self.model_dir / self.evaluation
 
     @property
     def metrics(self) -> Path:
@@ -100,12 +108,12 @@ class RunDir:
     @property
     def explain(self) -> Path:
         """Maps of where the model looked."""
-        return self.model_dir / "explain"
+        return (self.eval if self.judged else self.model_dir) / "explain"
 
     @property
     def report(self) -> Path:
         """The self-contained page."""
-        return self.model_dir / "report.html"
+        return (self.eval if self.judged else self.model_dir) / "report.html"
 
     @property
     def export(self) -> Path:
@@ -198,7 +206,7 @@ class RunDir:
         # is killed in between is adopted again by the training that goes on.
         for path in (self.config, self.report):
             path.unlink(missing_ok=True)
-        for folder in (self.eval, self.explain):
+        for folder in (self.eval, self.explain, *self.model_dir.glob("eval-*")):
             shutil.rmtree(folder, ignore_errors=True)
         if new.logs.exists():
             shutil.rmtree(self.logs, ignore_errors=True)

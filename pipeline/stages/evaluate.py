@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,56 +21,51 @@ from pipeline.assessment import assess
 from pipeline.baseline import measure_baseline
 from pipeline.challenge import challenge, require_gate
 from pipeline.config import Settings
-from pipeline.decision import Decided, DecisionRule, choose_rule, format_rule
-from pipeline.evaluation import digest_evaluation
+from pipeline.decision import DecisionRule, choose_rule, format_rule
+from pipeline.evaluation import digest_evaluation, read_evaluation
 from pipeline.evaluation_pictures import write_figures, write_galleries
 from pipeline.inputs import Decode, make_evaluation_dataset
+from pipeline.judged import JudgedPictures, tabulate
 from pipeline.metrics import Metrics
 from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.perturbations import Perturbation
-from pipeline.predictions import Predictions, write_predictions
+from pipeline.predictions import write_predictions
 from pipeline.report import write_report
-from pipeline.robustness import Robustness, measure_robustness, robustness_json, write_robustness
+from pipeline.robustness import measure_robustness, robustness_json, write_robustness
 from pipeline.rundir import RunDir
+from pipeline.threshold import Threshold
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
-from records.parsing import parse_record
-from records.types import Split
+from records.types import SPLITS
 
 _BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class _Model:
-    """A trained model and the records it is asked about."""
+    """A trained model that pictures are shown to."""
 
     predict: Any
     facts: ModelFacts
-    manifest: Manifest
 
-    def dataset(self, split: Split, **form: Any) -> tf.data.Dataset:
-        """The pictures of a split as the model sees them, but for what `form` changes."""
-        decode = functools.partial(decode_picture, **{**input_form(self.facts), **form})
-        return self.read(split, decode)
-
-    def read(self, split: Split, decode: Decode) -> tf.data.Dataset:
-        return make_evaluation_dataset(
-            self.manifest.shard_paths(split),
-            decode=decode,
-            batch_size=_BATCH_SIZE,
-            count=self.manifest.count(split),
+    def show(self, pictures: JudgedPictures, **form: Any) -> tf.data.Dataset:
+        """The pictures as the model sees them, but for what `form` changes."""
+        return self._read(
+            pictures, functools.partial(decode_picture, **{**input_form(self.facts), **form})
         )
 
-    def answer(self, split: Split, perturbation: Perturbation | None = None) -> Answers:
-        dataset = self.dataset(split)
+    def answer(self, pictures: JudgedPictures, perturbation: Perturbation | None = None) -> Answers:
+        dataset, description = self.show(pictures), " and ".join(pictures.splits)
         if perturbation:
-            dataset = self.read(split, functools.partial(self._decode_perturbed, perturbation))
-        return collect_answers(
-            self.predict,
-            dataset,
-            count=self.manifest.count(split),
-            description=f"{perturbation.kind} {perturbation.level:g}" if perturbation else split,
+            decode = functools.partial(self._decode_perturbed, perturbation)
+            dataset = self._read(pictures, decode)
+            description = f"{perturbation.kind} {perturbation.level:g}"
+        return collect_answers(self.predict, dataset, count=pictures.count, description=description)
+
+    def _read(self, pictures: JudgedPictures, decode: Decode) -> tf.data.Dataset:
+        return make_evaluation_dataset(
+            pictures.shards, decode=decode, batch_size=_BATCH_SIZE, count=pictures.count
         )
 
     def _decode_perturbed(self, perturbation: Perturbation, encoded: tf.Tensor) -> tf.Tensor:
@@ -82,46 +79,52 @@ class _Model:
 def run(settings: Settings) -> None:
     """Evaluates the trained model on the test split and writes figures, pictures and report.
 
+    With `settings.eval_records` it is all pictures of those records instead, judged by the rule of
+    the evaluation before; what is written then goes into a folder of its own.
+
     Raises:
-        InputError: The records are not those of the training, or `settings.baseline` is no run
-            that judged the same pictures.
+        InputError: The records are not those of the training, or the others do not fit the model
+            or hold pictures that it was trained on, or `settings.baseline` is no run that judged
+            the same pictures.
         GateError: `settings.gate`, and a defect that the baseline caught escapes now. All files
             are written by then.
     """
-    run_dir = RunDir(settings.work_dir, settings.model)
-    facts, manifest = ModelFacts.read(run_dir.config), read_manifest(run_dir.records)
-    _require_same_records(facts, manifest, run_dir)
+    own = RunDir(settings.work_dir, settings.model)
+    facts, manifest = ModelFacts.read(own.config), read_manifest(own.records)
+    _require_same_records(facts, manifest, own)
     verify_shards(manifest)
-    model = _Model(
-        _make_predict(files.load_model(facts.require_weights(run_dir.weights))), facts, manifest
-    )
-    validation = model.answer("validation")
-    rule, threshold = choose_rule(
-        facts,
-        validation.logits,
-        validation.true,
-        target_recall=settings.target_recall,
-        confidence=settings.confidence,
-        review_budget=settings.review_budget,
-    )
-    test = model.answer("test")
+    model = _Model(_make_predict(files.load_model(facts.require_weights(own.weights))), facts)
+    if settings.eval_records:
+        pictures = _find_others(settings.eval_records, manifest, facts)
+        run_dir = own.judging(settings.eval_records, pictures.manifest.digest)
+        rule = read_evaluation(own, facts).rule
+        rule_json = json.loads(own.threshold.read_text(encoding="utf-8"))
+    else:
+        pictures, run_dir = JudgedPictures(manifest, ("test",)), own
+        rule, threshold = _choose_rule(settings, model, manifest)
+        rule_json = format_rule(rule, threshold)
+    test = model.answer(pictures)
     decided = rule.decide(test.logits)
-    predictions = _tabulate(model, test, decided)
+    predictions = tabulate(rule, pictures, test, decided, model=facts.weights_digest)
     comparison = challenge(settings, predictions, facts)
     metrics, values = assess(rule, test, decided, line_defect_rate=settings.line_defect_rate)
-    values["baseline"] = _measure_baseline(model)
+    values["baseline"] = _measure_baseline(model, JudgedPictures(manifest, ("train",)), pictures)
     values["comparison"] = comparison and comparison.to_json()
-    measured = _measure_robustness(settings, model, rule, test)
+    values["others"] = str(settings.eval_records) if settings.eval_records else ""
+    measured = (
+        measure_robustness(rule, test, functools.partial(model.answer, pictures))
+        if settings.robustness
+        else []
+    )
     values["robustness"] = (
         robustness_json(measured, target_recall=settings.target_recall) if measured else None
     )
     shutil.rmtree(run_dir.eval, ignore_errors=True)
-    rule_json = format_rule(rule, threshold)
     write_json(run_dir.threshold, rule_json)
     write_predictions(run_dir.predictions, predictions)
     write_galleries(
         run_dir.eval,
-        manifest.shard_paths("test"),
+        pictures.shards,
         rule=rule,
         decided=decided,
         predictions=predictions,
@@ -146,6 +149,42 @@ def _require_same_records(facts: ModelFacts, manifest: Manifest, run_dir: RunDir
         )
 
 
+def _find_others(folder: Path, manifest: Manifest, facts: ModelFacts) -> JudgedPictures:
+    """All pictures of other records, after a look whether the model may be asked about them."""
+    others = read_manifest(folder)
+    verify_shards(others)
+    if others.classes != facts.classes:
+        raise InputError(
+            f"--eval_records={folder} has the classes {', '.join(others.classes)}, the model "
+            f"{', '.join(facts.classes)}.",
+            "Give records of the same classes; a class without pictures keeps its folder.",
+        )
+    pictures = JudgedPictures(others, tuple(split for split in SPLITS if others.count(split)))
+    known = {sha256 for _, sha256 in JudgedPictures(manifest, ("train", "validation")).names}
+    seen = [name for name, sha256 in pictures.names if sha256 in known]
+    if seen:
+        raise InputError(
+            f"--eval_records={folder}: {len(seen)} of its {pictures.count} pictures are among "
+            f"those the model was trained on, first {seen[0]}.",
+            "Leave them out of the folder of pictures and make its records again.",
+        )
+    return pictures
+
+
+def _choose_rule(
+    settings: Settings, model: _Model, manifest: Manifest
+) -> tuple[DecisionRule, Threshold | None]:
+    validation = model.answer(JudgedPictures(manifest, ("validation",)))
+    return choose_rule(
+        model.facts,
+        validation.logits,
+        validation.true,
+        target_recall=settings.target_recall,
+        confidence=settings.confidence,
+        review_budget=settings.review_budget,
+    )
+
+
 def _make_predict(model: keras.Model) -> Any:
     @tf.function(reduce_retracing=True)
     def predict(images: tf.Tensor) -> Outputs:
@@ -160,46 +199,15 @@ def _make_predict(model: keras.Model) -> Any:
     return predict
 
 
-def _measure_robustness(
-    settings: Settings, model: _Model, rule: DecisionRule, test: Answers
-) -> list[Robustness]:
-    if not settings.robustness:
-        return []
-    return measure_robustness(rule, test, functools.partial(model.answer, "test"))
-
-
-def _tabulate(model: _Model, test: Answers, decided: Decided) -> Predictions:
-    shards = [str(path) for path in model.manifest.shard_paths("test")]
-    records = tf.data.TFRecordDataset(shards).map(parse_record)
-    names = [
-        (record["source_id"].decode(), record["sha256"].decode())
-        for record in records.as_numpy_iterator()
-    ]
-    facts = model.facts
-    positive = facts.classes.index(facts.positive_class) if facts.positive_class else None
-    return Predictions(
-        classes=facts.classes,
-        source_ids=tuple(source_id for source_id, _ in names),
-        digests=tuple(sha256 for _, sha256 in names),
-        true=test.true,
-        predicted=decided.predicted,
-        decisions=decided.decisions,
-        scores=None if positive is None else decided.probabilities[:, positive],
-        probabilities=decided.probabilities,
-        reconstruction_error=test.reconstruction_error,
-        model=facts.weights_digest,
-    )
-
-
-def _measure_baseline(model: _Model) -> dict[str, Any]:
+def _measure_baseline(model: _Model, train: JudgedPictures, test: JudgedPictures) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    for split in ("train", "test"):
+    for name, pictures in (("train", train), ("test", test)):
         # As they were taken: standardized pictures have no mean grey value of their own.
         batches = [
             (images.numpy().mean(axis=(1, 2, 3), dtype=np.float64), labels.numpy())
-            for images, labels in model.dataset(split, standardize=False)
+            for images, labels in model.show(pictures, standardize=False)
         ]
-        columns[f"{split}_grey"], columns[f"{split}_true"] = map(
+        columns[f"{name}_grey"], columns[f"{name}_true"] = map(
             np.concatenate, zip(*batches, strict=True)
         )
     facts = model.facts
@@ -213,7 +221,7 @@ def _format_summary(metrics: Metrics, rule: str) -> str:
     def rate(value: Any) -> str:
         return f"{value.count} of {value.of} ({value.value:.2%}, {value.low:.2%}-{value.high:.2%})"
 
-    lines = [f"Test pictures: {metrics.pictures}. Rates with exact 95 % intervals."]
+    lines = [f"Pictures judged: {metrics.pictures}. Rates with exact 95 % intervals."]
     lines.append(f"  right        {rate(metrics.accuracy)}")
     if metrics.binary:
         lines.append(f"  escapes      {rate(metrics.binary.escapes)}")

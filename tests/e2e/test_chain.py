@@ -178,9 +178,9 @@ def test_a_model_is_compared_with_itself_and_with_a_better_one(
     shutil.copytree(work_dir / model / "eval", champion / model / "eval")
     flags = [
         "--stage=eval", f"--work_dir={work_dir}", f"--model={model}", f"--baseline={champion}",
-        "--gate", "--review_budget=0.1", "--target_recall=0.6", "--confidence=0.9",
+        "--gate", "--target_recall=0.1", "--confidence=0.5",
     ]  # fmt: skip
-    nioscope(*flags, "--target_recall=0.999")
+    nioscope(*flags, "--target_recall=0.999", "--confidence=0.9")
     metrics = work_dir / model / "eval" / "metrics.json"
     rule = json.loads((work_dir / model / "eval" / "threshold.json").read_text())
     assert (rule["target_recall"], rule["confidence"]) == (0.999, 0.9)
@@ -202,6 +202,29 @@ def test_a_model_is_compared_with_itself_and_with_a_better_one(
     assert len(shown) == escaped
     assert "Not safe to swap in" in (work_dir / model / "report.html").read_text()
     nioscope("--stage=eval", f"--work_dir={work_dir}", f"--model={model}")
+
+
+def test_a_model_is_evaluated_on_other_records_but_not_on_its_own(
+    run: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    work_dir, model, _ = run
+    draw_data_set(tmp_path / "new", seed=9, counts={"train": 24, "validation": 10, "test": 10})
+    flags = ["--stage=records", f"--data_dir={tmp_path / 'new'}", f"--work_dir={tmp_path / 'run'}"]
+    nioscope(*flags)
+    flags = ["--stage=eval", f"--work_dir={work_dir}", f"--model={model}"]
+    before = (work_dir / model / "report.html").read_bytes()
+    nioscope(*flags, f"--eval_records={tmp_path / 'run' / 'records'}")
+    (folder,) = (work_dir / model).glob("eval-*")
+    assert len(list(csv.DictReader((folder / "predictions.csv").open()))) == 44
+    rules = [
+        json.loads((place / "threshold.json").read_text())
+        for place in (folder, work_dir / model / "eval")
+    ]
+    assert rules[0] == rules[1]
+    assert "Counted on all 44 pictures of the records in" in (folder / "report.html").read_text()
+    assert (work_dir / model / "report.html").read_bytes() == before
+    done = nioscope(*flags, f"--eval_records={work_dir / 'records'}", status=2)
+    assert "136 of its 176 pictures" in done.stderr
 
 
 def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> None:
