@@ -13,7 +13,7 @@ output, so that TensorFlow Serving can batch requests and answer them row by row
 | --- | --- | --- |
 | `label` | string `[batch]` | name of the class decided for |
 | `label_index` | int64 `[batch]` | its index in `classes` |
-| `probabilities` | float32 `[batch, classes]` | softmax of the logits by the temperature |
+| `probabilities` | float32 `[batch, classes]` | softmax of the calibrated logits |
 | `classes` | string `[batch, classes]` | class names, the same in every row |
 | `decision` | string `[batch]` | `pass`, `fail` or `review` |
 | `score`, `threshold` | float32 `[batch]` | two classes only: probability of the positive class, \
@@ -58,6 +58,7 @@ class ServingFacts:
             it. What `predict_tensor` is given has that form already; of a letterboxed picture the
             heatmap covers the filling too.
         temperature: What the logits are divided by, so that probabilities mean what they say.
+        log_shares: What is then added `[classes]`, likewise; empty: nothing.
         review_low: With two classes: pictures with a score from here on and below `review_high` go
             to a person.
         review_high: See `review_low`.
@@ -74,6 +75,7 @@ class ServingFacts:
     resize: str
     standardize: bool = False
     temperature: float = 1.0
+    log_shares: tuple[float, ...] = ()
     review_low: float = 0.0
     review_high: float = 0.0
     review_below: float = 0.0
@@ -125,7 +127,10 @@ def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:
         logits: float32 `[batch, classes]`.
         facts: Classes, positive class, temperature, threshold and review band.
     """
-    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32) / np.float32(facts.temperature))
+    scaled = tf.cast(logits, tf.float32) / np.float32(facts.temperature)
+    if facts.log_shares:
+        scaled += tf.constant(facts.log_shares, tf.float32)
+    probabilities = tf.nn.softmax(scaled)
     batch = tf.shape(probabilities)[0]
     answers: Answers = {"probabilities": probabilities}
     if facts.positive_class:

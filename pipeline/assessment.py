@@ -57,7 +57,7 @@ def assess(
 
 def _describe_calibration(rule: DecisionRule, answers: Answers, decided: Decided) -> dict[str, Any]:
     before = to_probabilities(answers.logits, 1.0)
-    return {"temperature": rule.temperature} | {
+    return {"temperature": rule.temperature, "log_shares": list(rule.log_shares)} | {
         name: measure_reliability(probabilities, answers.true, positive=rule.positive).to_json()
         for name, probabilities in (("before", before), ("after", decided.probabilities))
     }

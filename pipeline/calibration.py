@@ -1,10 +1,11 @@
-"""Whether a probability means what it says, and one number that mends it.
+"""Whether a probability means what it says, and what mends it.
 
-A trained network is mostly too sure. Dividing its logits by a temperature, fitted on the validation
-split, changes no order and with more than two classes no answer (C. Guo, G. Pleiss, Y. Sun and
-K. Weinberger, "On calibration of modern neural networks", ICML 2017). It cannot move all
-probabilities to one side: where defects are rarer on the line than in the data set, they stay too
-high.
+A trained network is mostly too sure: its logits are divided by a temperature, fitted on the
+validation split (C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On calibration of modern neural
+networks", ICML 2017). And all classes count alike in its training, however rare they are: what it
+says holds where each is equally frequent. The logarithm of each class's share of the training split
+is added, which by Bayes' rule makes it hold for pictures mixed as those are (M. Saerens, P. Latinne
+and C. Decaestecker, Neural Computation 14 (2002) 21, equation 2.4).
 """
 
 from __future__ import annotations
@@ -63,7 +64,11 @@ class Reliability:
         return dataclasses.asdict(self)
 
 
-def fit_temperature(logits: npt.NDArray[np.floating], true: npt.NDArray[np.integer]) -> float:
+def fit_temperature(
+    logits: npt.NDArray[np.floating],
+    true: npt.NDArray[np.integer],
+    log_shares: npt.ArrayLike = 0.0,
+) -> float:
     """The temperature that makes the validation split most likely.
 
     A split without an error would ask for a temperature of 0, that is, for certainty. So the target
@@ -74,6 +79,7 @@ def fit_temperature(logits: npt.NDArray[np.floating], true: npt.NDArray[np.integ
     Args:
         logits: `[pictures, classes]`, finite.
         true: Class indices `[pictures]`.
+        log_shares: As for `to_probabilities`.
 
     Returns:
         In [0.05, 20]; 1 without pictures.
@@ -87,10 +93,10 @@ def fit_temperature(logits: npt.NDArray[np.floating], true: npt.NDArray[np.integ
         raise ValueError("a logit is not finite")
     if not len(true):
         return 1.0
-    rows = logits.astype(np.float64)
+    rows, shares = logits.astype(np.float64), np.asarray(log_shares, np.float64)
     targets = _soften(true, classes=logits.shape[1])
     found = minimize_scalar(
-        lambda log: -float((targets * log_softmax(rows / math.exp(log), axis=1)).sum()),
+        lambda log: -float((targets * log_softmax(rows / math.exp(log) + shares, axis=1)).sum()),
         bounds=(math.log(_LOWEST), math.log(_HIGHEST)),
         method="bounded",
         options={"xatol": 1e-6},
@@ -99,10 +105,17 @@ def fit_temperature(logits: npt.NDArray[np.floating], true: npt.NDArray[np.integ
 
 
 def to_probabilities(
-    logits: npt.NDArray[np.floating], temperature: float
+    logits: npt.NDArray[np.floating], temperature: float, log_shares: npt.ArrayLike = 0.0
 ) -> npt.NDArray[np.float32]:
-    """`softmax(logits / temperature)` in float32, as the SavedModel computes it."""
+    """`softmax(logits / temperature + log_shares)` in float32, as the SavedModel computes it.
+
+    Args:
+        logits: `[pictures, classes]`.
+        temperature: Above 0.
+        log_shares: Logarithm of each class's share of the pictures `[classes]`; 0: all alike.
+    """
     scaled = logits.astype(np.float32) / np.float32(temperature)
+    scaled = scaled + np.asarray(log_shares, np.float32)
     return np.exp(log_softmax(scaled, axis=1)).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ _OF = {
 
 
 def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
-    """Draws reliability before and after the temperature, and how many pictures each bin holds.
+    """Draws reliability before and after calibration, and how many pictures each bin holds.
 
     Args:
         calibration: As in `metrics.json`: `temperature`, and under `before` and `after` a
@@ -27,7 +27,7 @@ def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
     grid = figure.subplots(2, 2, sharex=True, height_ratios=[3, 1])
     temperature = calibration["temperature"]
     for column, (name, title) in enumerate(
-        (("before", "As trained"), ("after", f"Temperature {temperature:.3g}"))
+        (("before", "As trained"), ("after", f"Calibrated, temperature {temperature:.3g}"))
     ):
         reliability = calibration[name]
         error = 100 * reliability["expected_calibration_error"]

@@ -6,7 +6,7 @@ The same rule as `models.serving.judge` holds in the SavedModel; `export` compar
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ class DecisionRule:
         positive_class: With two classes the one that must be caught, else empty.
         threshold: With two classes the score from which on it is decided for, else 0.
         temperature: What logits are divided by.
+        log_shares: What is then added: the logarithm of each class's share of the training split.
         review: Which pictures a person looks at.
     """
 
@@ -55,6 +56,7 @@ class DecisionRule:
     positive_class: str
     threshold: float
     temperature: float
+    log_shares: tuple[float, ...]
     review: ReviewBand
 
     @functools.cached_property
@@ -68,7 +70,7 @@ class DecisionRule:
         Args:
             logits: `[pictures, classes]`.
         """
-        probabilities = to_probabilities(logits, self.temperature)
+        probabilities = to_probabilities(logits, self.temperature, self.log_shares)
         if self.positive is None:
             predicted = probabilities.argmax(axis=1)
         else:
@@ -85,6 +87,7 @@ def choose_rule(
     logits: npt.NDArray[np.floating],
     true: npt.NDArray[np.int64],
     *,
+    train_counts: Sequence[int],
     target_recall: float,
     confidence: float,
     review_budget: float,
@@ -95,6 +98,7 @@ def choose_rule(
         facts: Of the model.
         logits: Of the validation pictures `[pictures, classes]`.
         true: Their class indices `[pictures]`.
+        train_counts: Training pictures of each class.
         target_recall: As for `choose_threshold`.
         confidence: As for `choose_threshold`.
         review_budget: As for `choose_review_band`.
@@ -102,8 +106,10 @@ def choose_rule(
     Returns:
         The rule, and with two classes what speaks for the threshold.
     """
-    temperature = fit_temperature(logits, true)
-    probabilities = to_probabilities(logits, temperature)
+    shares = np.array(train_counts) / np.sum(train_counts)
+    log_shares = np.log(shares)
+    temperature = fit_temperature(logits, true, log_shares)
+    probabilities = to_probabilities(logits, temperature, log_shares)
     positive, threshold = None, None
     if facts.positive_class:
         positive = facts.classes.index(facts.positive_class)
@@ -112,6 +118,8 @@ def choose_rule(
             true == positive,
             target_recall=target_recall,
             confidence=confidence,
+            # Where the picture itself speaks neither for nor against a defect.
+            highest=float(shares[positive]),
         )
     value = threshold.threshold if threshold else 0.0
     review = choose_review_band(
@@ -123,6 +131,7 @@ def choose_rule(
         positive_class=facts.positive_class,
         threshold=value,
         temperature=temperature,
+        log_shares=tuple(log_shares.tolist()),
         review=review,
     )
     return rule, threshold
@@ -135,6 +144,7 @@ def format_rule(rule: DecisionRule, threshold: Threshold | None) -> dict[str, An
         chosen = threshold.to_json(positive_class=rule.positive_class)
     return chosen | {
         "temperature": rule.temperature,
+        "log_shares": list(rule.log_shares),
         "review": rule.review.to_json(positive=rule.positive),
     }
 
@@ -152,5 +162,6 @@ def parse_rule(values: Mapping[str, Any], facts: ModelFacts) -> DecisionRule:
         positive_class=facts.positive_class,
         threshold=float(values["threshold"] or 0.0),
         temperature=float(values["temperature"]),
+        log_shares=tuple(map(float, values["log_shares"])),
         review=ReviewBand(**values["review"]),
     )

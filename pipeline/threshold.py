@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta, binom
 
-HIGHEST = 0.5
 MARGIN = 1e-3
 """How far the threshold lies below the score that sets it, as a share of that score. Another
 processor rounds a score by some 1e-6 of it; on the threshold itself that would be an escape."""
@@ -35,7 +34,7 @@ class Threshold:
     """A decision threshold and what speaks for it: a picture is positive iff score >= threshold.
 
     Attributes:
-        threshold: In [0, 0.5]; a float32 value, so that no cast changes a decision.
+        threshold: In [0, 1]; a float32 value, so that no cast changes a decision.
         rule: How it was chosen, as a sentence for people.
         guaranteed: Whether the recall holds for future pictures with the confidence asked for.
         target_recall: Recall asked for, in (0, 1).
@@ -76,20 +75,22 @@ def choose_threshold(
     *,
     target_recall: float = 0.95,
     confidence: float = 0.95,
+    highest: float = 0.5,
 ) -> Threshold:
     """Chooses the decision threshold on the validation split.
 
     With too few positives for a guarantee the threshold is the smallest positive score: a single
     escape less seen is worth more than false calls, and 58 positives then allow no more misses
-    than 59 do. Either is capped at 0.5: a higher threshold would risk escapes for pictures the
-    model itself takes for positive. Last it is lowered by `MARGIN`; lowering never breaks the
-    promise.
+    than 59 do. Either is capped at `highest`: a higher threshold would risk escapes for pictures
+    that the model itself takes for positive. Last it is lowered by `MARGIN`; lowering never breaks
+    the promise.
 
     Args:
         scores: Probability of the positive class `[pictures]`, in [0, 1]; taken as float32.
         is_positive: Whether a picture is of the positive class `[pictures]`.
         target_recall: Share of the positives to be caught, in (0, 1).
         confidence: Probability that the promise holds, in (0, 1).
+        highest: Score from which on the model itself takes a picture for positive, in (0, 1).
 
     Raises:
         ValueError: Shapes differ, a score is outside [0, 1] or not a number, or a share is
@@ -104,9 +105,9 @@ def choose_threshold(
     guaranteed = misses >= 0
     misses = max(misses, 0)
     wanted = float(positive_scores[misses]) if positives else math.inf
-    threshold = float(np.float32(min(wanted * (1 - MARGIN), HIGHEST)))
+    threshold = float(np.float32(min(wanted * (1 - MARGIN), highest)))
     stopped = is_stopped(scores, threshold)
-    rule = _describe_choice(misses, positives, wanted) + _describe_promise(
+    rule = _describe_choice(misses, positives, wanted, highest) + _describe_promise(
         positives, needed, target_recall, confidence
     )
     return Threshold(
@@ -163,12 +164,12 @@ def count_positives_needed(*, target_recall: float, confidence: float) -> int:
     return about
 
 
-def _describe_choice(misses: int, positives: int, wanted: float) -> str:
+def _describe_choice(misses: int, positives: int, wanted: float, highest: float) -> str:
     if not positives:
-        return f"{HIGHEST}, because no validation picture is positive"
+        return f"{highest:.4g}, because no validation picture is positive"
     rank = "the smallest" if misses == 0 else f"number {misses + 1} from below"
     chosen = f"{rank} of {positives} positive validation scores"
-    return f"{chosen} ({wanted:.4g}), capped at {HIGHEST}" if wanted > HIGHEST else chosen
+    return f"{chosen} ({wanted:.4g}), capped at {highest:.4g}" if wanted > highest else chosen
 
 
 def _describe_promise(positives: int, needed: int, target_recall: float, confidence: float) -> str:

@@ -179,6 +179,7 @@ def _choose_rule(
         model.facts,
         validation.logits,
         validation.true,
+        train_counts=[manifest.counts["train"][name] for name in manifest.classes],
         target_recall=settings.target_recall,
         confidence=settings.confidence,
         review_budget=settings.review_budget,

@@ -54,6 +54,7 @@ def run(settings: Settings) -> None:
                 positive_class=facts.positive_class,
                 threshold=evaluation.rule.threshold,
                 temperature=evaluation.rule.temperature,
+                log_shares=evaluation.rule.log_shares,
                 review_low=evaluation.rule.review.low,
                 review_high=evaluation.rule.review.high,
                 review_below=evaluation.rule.review.least_probability,

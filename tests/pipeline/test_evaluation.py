@@ -17,6 +17,7 @@ from records.errors import InputError
 RULE = {
     "threshold": 0.25,
     "temperature": 1.5,
+    "log_shares": [-0.5, -1.0],
     "review": {"budget": 0.1, "validation_share": 0.05, "low": 0.125, "high": 0.375},
 }
 FACTS = ModelFacts(

@@ -11,8 +11,8 @@ from pipeline.gallery import rank_errors, rank_unsure, write_gallery
 from pipeline.review import ReviewBand
 from tests.pipeline.picture_tables import write_two_shards
 
-BINARY = DecisionRule(("io", "nio"), ("nio",), "nio", 0.25, 1.0, ReviewBand())
-FOUR = DecisionRule(("io", "a", "b", "c"), ("a", "b", "c"), "", 0.0, 1.0, ReviewBand())
+BINARY = DecisionRule(("io", "nio"), ("nio",), "nio", 0.25, 1.0, (), ReviewBand())
+FOUR = DecisionRule(("io", "a", "b", "c"), ("a", "b", "c"), "", 0.0, 1.0, (), ReviewBand())
 
 
 def _two(scores: list[float]) -> Decided:

@@ -95,6 +95,7 @@ def _write_evaluation(
         positive_class=positive_class,
         threshold=chosen.threshold,
         temperature=1.25,
+        log_shares=(0.0,) * len(classes),
         review=review,
     )
     logits = np.log(probabilities)

@@ -18,7 +18,7 @@ from pipeline.robustness import (
 )
 from pipeline.robustness_plot import robustness_figure
 
-BINARY = DecisionRule(("io", "nio"), ("nio",), "nio", 0.5, 1.0, ReviewBand())
+BINARY = DecisionRule(("io", "nio"), ("nio",), "nio", 0.5, 1.0, (0.0, 0.0), ReviewBand())
 TRUE = np.array([1] * 20 + [0] * 10)
 
 
@@ -54,7 +54,7 @@ def test_a_model_that_fails_on_clean_pictures_fails_at_the_mildest_level() -> No
 
 
 def test_where_no_class_passes_a_defect_is_caught_by_its_own_class() -> None:
-    rule = DecisionRule(("a", "b", "c"), ("a", "b", "c"), "", 0.0, 1.0, ReviewBand())
+    rule = DecisionRule(("a", "b", "c"), ("a", "b", "c"), "", 0.0, 1.0, (0.0,) * 3, ReviewBand())
     true, predicted = np.array([0, 1, 2]), np.array([0, 2, 2])
     answers = Answers(true, np.eye(3, dtype=np.float32)[predicted], None)
     clean = measure_robustness(rule, answers, lambda one: answers)[0]

@@ -113,7 +113,7 @@ def evaluated(tmp_path: Path) -> RunDir:
         ),
     )
     review = {"budget": 0, "validation_share": 0, "low": 0.5, "high": 0.5}
-    rule = {"threshold": 0.5, "temperature": 1, "review": review}
+    rule = {"threshold": 0.5, "temperature": 1, "log_shares": [0, 0], "review": review}
     write_json(run_dir.threshold, rule)
     digests = digest_evaluation(run_dir, weights_digest=file_digest(run_dir.weights))
     write_json(run_dir.metrics, {"digests": digests})
