@@ -55,6 +55,8 @@ def test_help_names_every_flag_of_the_contract() -> None:
         "line_defect_rate",
         "baseline",
         "gate",
+        "robustness",
+        "eval_records",
     ]:
         assert f"--{flag}:" in text or f"--[no]{flag}:" in text
 

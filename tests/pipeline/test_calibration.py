@@ -31,32 +31,32 @@ def test_the_temperature_that_spoiled_the_logits_is_found(temperature: float) ->
     assert fit_temperature(logits, true) == pytest.approx(temperature, rel=0.03)
 
 
-def test_two_pictures_are_the_closed_form() -> None:
-    # One picture of each class, both right by a logit d: Platt's targets are (1 + 1) / (1 + 2), so
-    # the best probability is 2/3, which has log-odds ln 2.
-    logits = np.array([[4.0, 0.0], [0.0, 4.0]])
-    assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(4 / math.log(2), rel=1e-4)
+def test_the_temperature_is_the_root_of_the_derivative() -> None:
+    # n pictures right by a logit d, m wrong by it. With u the logarithm of the temperature and
+    # x = d / e^u the cost is n ln(1 + e^-x) + m ln(1 + e^x) + u^2 / 2.
+    logits = np.array([[4.0, 0.0]] * 10)
+    true = np.array([0] * 8 + [1] * 2)
+    u = math.log(fit_temperature(logits, true))
+    x = 4.0 / math.exp(u)
+    assert 8 * x * expit(-x) - 2 * x * expit(x) + u == pytest.approx(0, abs=1e-4)
+    # Without the prior it would be 4 / ln 4, where 8 of 10 are as likely as was said.
+    assert 1 < math.exp(u) < 4 / math.log(4)
 
 
 def test_a_split_without_an_error_does_not_ask_for_certainty() -> None:
     true = np.arange(200) % 2
     logits = np.where(np.arange(2) == true[:, None], 3.0, -3.0)
-    # 100 of each: the best probability is 101/102, its log-odds ln 101.
-    assert fit_temperature(logits, true) == pytest.approx(6 / math.log(101), rel=1e-4)
+    assert 0.5 < fit_temperature(logits, true) < 1
+    # Nor do two pictures.
+    assert 0.9 < fit_temperature(logits[:2], true[:2]) < 1
 
 
 @settings(deadline=None)
-@given(st.integers(0, 1000), st.floats(0.1, 10))
-def test_scaling_the_logits_scales_the_temperature_and_keeps_the_order(
-    seed: int, scale: float
-) -> None:
+@given(st.integers(0, 1000))
+def test_answers_of_more_classes_stay_as_they_are(seed: int) -> None:
     random = np.random.default_rng(seed)
-    logits, true = random.normal(0, 1, [40, 4]), random.integers(0, 4, 40)
-    logits[np.arange(40), true] += 1.0
-    temperature = fit_temperature(logits, true)
-    if 0.06 < temperature * scale < 19 and 0.06 < temperature < 19:
-        assert fit_temperature(logits * scale, true) == pytest.approx(temperature * scale, rel=1e-3)
-    calibrated = to_probabilities(logits, temperature)
+    logits, true = random.normal(0, 3, [40, 4]), random.integers(0, 4, 40)
+    calibrated = to_probabilities(logits, fit_temperature(logits, true))
     np.testing.assert_array_equal(calibrated.argmax(axis=1), logits.argmax(axis=1))
 
 

@@ -165,7 +165,8 @@ def test_a_whole_training_replaces_the_old_but_leaves_the_saved_models(tmp_path:
     run_dir = RunDir(tmp_path, "autoencoder")
     fill(run_dir, "old")
     saved_model = run_dir.export / "1" / "saved_model.pb"
-    stale = (run_dir.metrics, run_dir.explain / "maps.json", run_dir.report)
+    others = run_dir.judging(tmp_path / "others", "ab" * 32)
+    stale = (run_dir.metrics, run_dir.explain / "maps.json", run_dir.report, others.report)
     for path in (saved_model, *stale):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
@@ -179,6 +180,16 @@ def test_a_whole_training_replaces_the_old_but_leaves_the_saved_models(tmp_path:
     assert set(after) == {run_dir.config, run_dir.weights, run_dir.history, run_dir.history_plot,
                           run_dir.logs / "events"}  # fmt: skip
     assert not run_dir.checkpoint.model_dir.exists()
+
+
+def test_an_evaluation_of_other_records_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path, "autoencoder")
+    others = run_dir.judging(tmp_path / "others", "0123456789abcdef")
+    assert others.records == tmp_path / "others"
+    assert others.metrics == run_dir.model_dir / "eval-0123456789ab" / "metrics.json"
+    assert others.report == run_dir.model_dir / "eval-0123456789ab" / "report.html"
+    assert others.explain != run_dir.explain
+    assert (others.weights, others.config) == (run_dir.weights, run_dir.config)
 
 
 def test_a_training_that_fails_leaves_the_old_model_and_nothing_else(tmp_path: Path) -> None:
