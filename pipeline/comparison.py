@@ -70,15 +70,15 @@ def compare(
     its own class. What goes to a person is not passed.
 
     Args:
-        champion: Of the model in service.
-        challenger: Of the model that may replace it.
+        champion: Of the model in service; in any order.
+        challenger: Of the model that may replace it; its rows are those of the result.
         fail_classes: Names of the classes whose pictures must not pass.
 
     Raises:
         ValueError: The pictures, their true classes or the class names are not the same, or a true
             class is unknown.
     """
-    require_same_pictures(champion, challenger)
+    champion = _align(champion, challenger)
     is_defect = np.isin(challenger.true, [challenger.classes.index(name) for name in fail_classes])
     all_fail = len(set(fail_classes)) == len(challenger.classes)
     was_caught, is_caught = (_is_caught(one, all_fail) for one in (champion, challenger))
@@ -104,16 +104,28 @@ def mcnemar_exact(one: int, other: int) -> float:
     return float(binomtest(one, pairs, 0.5).pvalue) if pairs else 1.0
 
 
-def require_same_pictures(champion: Predictions, challenger: Predictions) -> None:
-    """Raises ValueError unless both are about the same pictures, classes and truth."""
+def _align(champion: Predictions, challenger: Predictions) -> Predictions:
+    """The champion's answers in the challenger's order: runs with other seeds shuffle otherwise.
+
+    Raises:
+        ValueError: The two are not about the same pictures, classes and truth.
+    """
     if champion.classes != challenger.classes:
         raise ValueError(
             f"its classes are {', '.join(champion.classes)}, not {', '.join(challenger.classes)}"
         )
-    if champion.source_ids != challenger.source_ids or champion.digests != challenger.digests:
+    rows = {picture: row for row, picture in enumerate(_pictures(champion))}
+    wanted = _pictures(challenger)
+    if rows.keys() != set(wanted) or len(rows) != len(wanted):
         raise ValueError("it was evaluated on other test pictures")
-    if not np.array_equal(champion.true, challenger.true) or (challenger.true < 0).any():
+    aligned = champion.take([rows[picture] for picture in wanted])
+    if not np.array_equal(aligned.true, challenger.true) or (challenger.true < 0).any():
         raise ValueError("its test pictures have other true classes, or none")
+    return aligned
+
+
+def _pictures(answers: Predictions) -> list[tuple[str, str]]:
+    return list(zip(answers.source_ids, answers.digests, strict=True))
 
 
 def _is_caught(answers: Predictions, all_fail: bool) -> npt.NDArray[np.bool_]:

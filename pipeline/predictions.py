@@ -9,6 +9,7 @@ Numbers have nine significant digits, enough to give back every float32 exactly.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,21 @@ class Predictions:
                 f"{count} pictures and {len(self.classes)} classes, but fields of {sorted(lengths)}"
                 f" entries and probabilities of shape {self.probabilities.shape}"
             )
+
+    def take(self, rows: Sequence[int]) -> Predictions:
+        """The answers of these rows alone, in this order."""
+        error = self.reconstruction_error
+        return dataclasses.replace(
+            self,
+            source_ids=tuple(self.source_ids[row] for row in rows),
+            digests=tuple(self.digests[row] for row in rows),
+            decisions=tuple(self.decisions[row] for row in rows),
+            true=self.true[list(rows)],
+            predicted=self.predicted[list(rows)],
+            probabilities=self.probabilities[list(rows)],
+            scores=None if self.scores is None else self.scores[list(rows)],
+            reconstruction_error=None if error is None else error[list(rows)],
+        )
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

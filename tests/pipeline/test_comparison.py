@@ -45,6 +45,16 @@ def test_every_change_is_listed_where_it_belongs() -> None:
     assert found.to_json()["passes_gate"] is False
 
 
+def test_the_order_of_the_champions_answers_does_not_matter() -> None:
+    champion = _answers("bbbbgggg", "bbggggbb")
+    challenger = _answers("bbbbgggg", "bgbggbgb")
+    shuffled = champion.take([5, 0, 7, 2, 1, 3, 6, 4])
+    assert shuffled.source_ids[:2] == ("5.png", "0.png")
+    assert shuffled.probabilities[1].tolist() == champion.probabilities[0].tolist()
+    expected = compare(champion, challenger, fail_classes=("b",))
+    assert compare(shuffled, challenger, fail_classes=("b",)) == expected
+
+
 def test_equal_accuracies_hide_an_escape_that_the_gate_sees() -> None:
     champion, challenger = _answers("bbgg", "bggg"), _answers("bbgg", "gbgg")
     found = compare(champion, challenger, fail_classes=("b",))
