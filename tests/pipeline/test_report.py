@@ -295,7 +295,7 @@ def test_a_challenger_that_lets_a_caught_defect_escape_is_not_safe(run: RunDir) 
     assert links == ["#map-0"]
     safe = comparison | {"newly_escaped": []}
     _write_evaluation(run, matrix=[[198, 2], [3, 56]], classes=classes, comparison=safe)
-    assert "No defect that the model in service caught escapes." in _read(run).text
+    assert "No defect that the model in service caught would escape." in _read(run).text
 
 
 def test_page_is_self_contained(run: RunDir) -> None:
