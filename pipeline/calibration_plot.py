@@ -34,6 +34,8 @@ def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
         grid[0, column].set_title(f"{title}: expected calibration error {error:.2f} %")
         _draw_frequencies(grid[0, column], reliability)
         _draw_counts(grid[1, column], reliability)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
@@ -56,7 +58,6 @@ def _draw_frequencies(axes: Axes, reliability: Mapping[str, Any]) -> None:
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel=_OF[reliability["of"]][1])
     axes.grid(color="#dddddd")
     axes.set_axisbelow(True)
-    axes.legend(loc="upper left")
 
 
 def _draw_counts(axes: Axes, reliability: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ def operating_figure(binary: BinaryMetrics) -> Figure:
     axes.set(xlabel="false calls, % of the good parts", ylabel="escapes, % of the bad parts")
     axes.grid(color="#dddddd")
     axes.set_axisbelow(True)
-    axes.legend(loc="upper right")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

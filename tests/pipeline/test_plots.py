@@ -17,10 +17,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
 from pipeline import plots
+from pipeline.calibration import measure_reliability
 from pipeline.matrix_plot import shorten_name
 from pipeline.metrics import Metrics, compute_metrics
 from records.errors import InputError
@@ -266,3 +268,41 @@ def test_neither_pyplot_nor_tensorflow_is_imported() -> None:
     )
     for name in ("matplotlib.pyplot", "tensorflow", "keras"):
         assert f"'{name}'" not in done.stdout
+
+
+def test_the_operating_point_lies_on_the_curve_of_all_thresholds() -> None:
+    true = np.array([0] * 8 + [1] * 4)
+    scores = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.35, 0.55, 0.8, 0.9])
+    metrics = compute_metrics(
+        true=true,
+        predicted=(scores >= 0.5).astype(int),
+        probabilities=np.stack([1 - scores, scores], axis=1),
+        classes=("io", "nio"),
+        positive_class="nio",
+    )
+    assert metrics.binary is not None
+    axes = plots.operating_figure(metrics.binary).axes[0]
+    curve = axes.lines[0]
+    across, up = (np.round(np.asarray(data, float), 6) for data in curve.get_data())
+    # At 0.5: one of four escapes, three of eight are stopped. Points on a straight line are left
+    # out of the curve, which keeps its height until the next.
+    assert up[across <= 37.5][-1] == 25.0
+    marker = axes.containers[0][0]
+    assert [float(data[0]) for data in marker.get_data()] == [37.5, 25.0]
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_reliability_is_drawn_where_it_was_measured(classes: int) -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(classes), 300)
+    true = random.integers(0, classes, 300)
+    measured = measure_reliability(probabilities, true, positive=1 if classes == 2 else None)
+    values = {"temperature": 1.5, "before": measured.to_json(), "after": measured.to_json()}
+    figure = plots.calibration_figure(values)
+    seen = figure.axes[0].containers[0][0]
+    bins = [one for one in measured.bins if one.mean is not None]
+    pairs = [(float(one.mean or 0), float(one.observed.value or 0)) for one in bins]
+    np.testing.assert_allclose(np.transpose([np.asarray(d, float) for d in seen.get_data()]), pairs)
+    bars = [bar for bar in figure.axes[2].patches if isinstance(bar, Rectangle)]
+    assert [bar.get_height() for bar in bars] == [one.observed.of for one in measured.bins]
+    assert plots.png_bytes(figure) == plots.png_bytes(plots.calibration_figure(values))
