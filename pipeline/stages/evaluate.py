@@ -30,6 +30,7 @@ from pipeline.metrics import Metrics
 from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.perturbations import Perturbation
 from pipeline.predictions import write_predictions
+from pipeline.rates import Rate
 from pipeline.report import write_report
 from pipeline.robustness import measure_robustness, robustness_json, write_robustness
 from pipeline.rundir import RunDir
@@ -64,8 +65,13 @@ class _Model:
         return collect_answers(self.predict, dataset, count=pictures.count, description=description)
 
     def _read(self, pictures: JudgedPictures, decode: Decode) -> tf.data.Dataset:
-        return make_evaluation_dataset(
+        dataset = make_evaluation_dataset(
             pictures.shards, decode=decode, batch_size=_BATCH_SIZE, count=pictures.count
+        )
+        # Records of fewer classes number them otherwise.
+        own = tf.constant([self.facts.classes.index(name) for name in pictures.manifest.classes])
+        return dataset.map(
+            lambda images, labels: (images, tf.gather(tf.cast(own, tf.int64), labels))
         )
 
     def _decode_perturbed(self, perturbation: Perturbation, encoded: tf.Tensor) -> tf.Tensor:
@@ -153,11 +159,12 @@ def _find_others(folder: Path, manifest: Manifest, facts: ModelFacts) -> JudgedP
     """All pictures of other records, after a look whether the model may be asked about them."""
     others = read_manifest(folder)
     verify_shards(others)
-    if others.classes != facts.classes:
+    strange = sorted(set(others.classes) - set(facts.classes))
+    if strange:
         raise InputError(
-            f"--eval_records={folder} has the classes {', '.join(others.classes)}, the model "
-            f"{', '.join(facts.classes)}.",
-            "Give records of the same classes; a class without pictures keeps its folder.",
+            f"--eval_records={folder} has pictures of the class {strange[0]}, which the model does "
+            f"not know; it knows {', '.join(facts.classes)}.",
+            "Leave them out of the folder of pictures and make its records again.",
         )
     pictures = JudgedPictures(others, tuple(split for split in SPLITS if others.count(split)))
     known = {sha256 for _, sha256 in JudgedPictures(manifest, ("train", "validation")).names}
@@ -219,7 +226,9 @@ def _measure_baseline(model: _Model, train: JudgedPictures, test: JudgedPictures
 
 
 def _format_summary(metrics: Metrics, rule: str) -> str:
-    def rate(value: Any) -> str:
+    def rate(value: Rate) -> str:
+        if value.value is None or value.low is None or value.high is None:
+            return "no such picture"
         return f"{value.count} of {value.of} ({value.value:.2%}, {value.low:.2%}-{value.high:.2%})"
 
     lines = [f"Pictures judged: {metrics.pictures}. Rates with exact 95 % intervals."]

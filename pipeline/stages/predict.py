@@ -7,9 +7,8 @@ after it, or was cut short, changes nothing.
 from __future__ import annotations
 
 import contextlib
-import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,13 +34,10 @@ from pipeline.incoming import (
 from pipeline.predictions import UNKNOWN, Predictions, write_predictions
 from pipeline.provenance import digest_folder
 from pipeline.rundir import RunDir
+from pipeline.saved_model import Signature, find_newest_version, load_signature, shorten_reason
 from records.atomic import write_json, write_text
 from records.errors import InputError
 from records.sheets import format_csv
-
-Signature = Callable[..., dict[str, tf.Tensor]]
-_NEEDED = {"classes", "decision", "label_index", "probabilities"}
-_LONGEST_REASON = 200
 
 
 @dataclass
@@ -97,48 +93,6 @@ def run(settings: Settings) -> None:
     print(_summary(predictions, outcome.rejects, saved_model, output))
 
 
-def find_newest_version(run_dir: RunDir) -> Path:
-    """The SavedModel with the highest version number; folders without a graph do not count.
-
-    Raises:
-        InputError: There is none.
-    """
-    with contextlib.suppress(OSError):
-        versions = [
-            path
-            for path in run_dir.export.iterdir()
-            if path.name.isdecimal() and (path / "saved_model.pb").is_file()
-        ]
-        if versions:
-            return max(versions, key=lambda path: int(path.name))
-    raise InputError(
-        f"{run_dir.export} holds no SavedModel.",
-        f"Run: python main.py --stage=export --work_dir={run_dir.root} --model={run_dir.model}",
-    )
-
-
-def load_signature(saved_model: Path) -> Signature:
-    """The function from pictures' bytes to answers.
-
-    Raises:
-        InputError: The folder holds no SavedModel that can be loaded, or another kind of one.
-    """
-    remedy = f"Move {saved_model} away and run the stage export again (--stage=export)."
-    try:
-        signature = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
-    except (OSError, tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
-        raise InputError(
-            f"The SavedModel {saved_model} cannot be loaded: {_shorten(error)}", remedy
-        ) from error
-    missing = _NEEDED - signature.structured_outputs.keys()
-    if missing:
-        raise InputError(
-            f"The SavedModel {saved_model} does not answer with {', '.join(sorted(missing))}.",
-            remedy,
-        )
-    return signature
-
-
 def judge(serve: Signature, pictures: Sequence[Picture]) -> Outcome:
     """Judges pictures in one batch, or one by one if the graph cannot decode one of them."""
     if not pictures:
@@ -149,7 +103,7 @@ def judge(serve: Signature, pictures: Sequence[Picture]) -> Outcome:
         # The second is the first with the picture's bytes in its text.
         if len(pictures) == 1:
             unclear = isinstance(error, UnicodeDecodeError)
-            reason = "its data are damaged" if unclear else _shorten(error)
+            reason = "its data are damaged" if unclear else shorten_reason(error)
             return Outcome(rejects=[(pictures[0].path, f"the model cannot decode it: {reason}")])
         outcome = Outcome()
         for picture in pictures:
@@ -239,18 +193,14 @@ def _name(path: Path) -> str:
     return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _shorten(error: Exception) -> str:
-    """The first line of what TensorFlow says, without the names of nodes."""
-    text = re.sub(r"\{\{.*?\}\}", "", str(error)).strip() or type(error).__name__
-    return text.splitlines()[0][:_LONGEST_REASON]
-
-
 def _summary(
     predictions: Predictions, rejects: list[tuple[Path, str]], saved_model: Path, output: Path
 ) -> str:
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     lines = [f"Judged {len(predictions.source_ids)} pictures by {saved_model}:"]
     lines += [f"  {name}  {count}" for name, count in zip(predictions.classes, counts, strict=True)]
+    if asked := predictions.decisions.count("review"):
+        lines.append(f"  of these for a person to look at  {asked}")
     if rejects:
         lines.append(f"  set aside  {len(rejects)} (see {output / REJECTS})")
     return "\n".join([*lines, f"Answers: {output / PREDICTIONS}"])

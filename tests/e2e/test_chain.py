@@ -225,6 +225,15 @@ def test_a_model_is_evaluated_on_other_records_but_not_on_its_own(
     assert (work_dir / model / "report.html").read_bytes() == before
     done = nioscope(*flags, f"--eval_records={work_dir / 'records'}", status=2)
     assert "136 of its 176 pictures" in done.stderr
+    strange = tmp_path / "strange"
+    for name in ("io", "void"):
+        shutil.copytree(tmp_path / "new" / "test" / "images" / "io", strange / name)
+        for number, path in enumerate(sorted((strange / name).iterdir())):
+            grey = np.full([32, 32], 9 * number + len(name), np.uint8)
+            Image.fromarray(grey).save(path)
+    nioscope("--stage=records", f"--data_dir={strange}", f"--work_dir={tmp_path / 'other'}")
+    done = nioscope(*flags, f"--eval_records={tmp_path / 'other' / 'records'}", status=2)
+    assert "the class void, which the model does not know" in done.stderr
 
 
 def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from models.autoencoder import build_autoencoder
 from models.serving import ServingFacts, write_saved_model
+from pipeline import saved_model
 from pipeline.config import Settings
 from pipeline.incoming import Picture, find_pictures
 from pipeline.predictions import Predictions, read_predictions, write_predictions
@@ -186,7 +187,7 @@ def test_the_highest_version_counts_as_a_number(bench: Bench) -> None:
     for name in ("2", "10", "9", ".candidate-11", "x12"):
         (bench.export / name).mkdir(parents=True)
         (bench.export / name / "saved_model.pb").touch()
-    assert predict.find_newest_version(RunDir(bench.root / "run", "autoencoder")).name == "10"
+    assert saved_model.find_newest_version(RunDir(bench.root / "run", "autoencoder")).name == "10"
 
 
 @pytest.mark.parametrize("state", ["missing", "empty", "a file", "version without graph"])
@@ -295,7 +296,7 @@ def test_a_picture_that_cannot_be_read_is_set_aside(bench: Bench) -> None:
 
 
 def test_a_picture_that_only_the_graph_refuses_is_set_aside_alone(bench: Bench) -> None:
-    serve = predict.load_signature(bench.export / "1")
+    serve = saved_model.load_signature(bench.export / "1")
     whole = [
         Picture(bench.pictures / f"{number}.png", (bench.pictures / f"{number}.png").read_bytes())
         for number in range(3)
