@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from scipy.stats import binomtest
 
 from pipeline.predictions import Predictions
 from pipeline.rates import Rate, measure_rate
+from records.atomic import write_text
+from records.sheets import format_csv
 
 IntArray = npt.NDArray[np.int64]
 
@@ -96,6 +99,22 @@ def compare(
         champion_recall=_recall(is_defect, was_caught),
         challenger_recall=_recall(is_defect, is_caught),
     )
+
+
+def write_comparison(path: Path, comparison: Comparison, challenger: Predictions) -> None:
+    """Writes a line for each picture whose fate changes: `change, source_id, sha256, true`."""
+    rows = [["change", "source_id", "sha256", "true"]]
+    for change in ("newly_escaped", "newly_caught", "newly_stopped", "newly_passed"):
+        rows += [
+            [
+                change,
+                challenger.source_ids[row],
+                challenger.digests[row],
+                challenger.classes[challenger.true[row]],
+            ]
+            for row in getattr(comparison, change)
+        ]
+    write_text(path, format_csv(rows))
 
 
 def mcnemar_exact(one: int, other: int) -> float:

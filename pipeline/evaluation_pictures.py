@@ -13,7 +13,7 @@ from pipeline.gallery import rank_errors, rank_unsure, write_gallery
 from pipeline.metrics import Metrics, write_confusion_matrix
 from pipeline.predictions import Predictions
 
-ESCAPES_SHOWN = 24
+CHANGES_SHOWN = 24
 
 
 def write_figures(folder: Path, metrics: Metrics, values: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ def write_galleries(
     predictions: Predictions,
     comparison: Comparison | None,
 ) -> None:
-    """Writes thumbnails of the worst errors, the least certain and the newly escaped.
+    """Writes thumbnails of the worst errors, the least certain and what changes for defects.
 
     Args:
         folder: Of the evaluation.
@@ -63,7 +63,8 @@ def write_galleries(
     galleries = {
         "errors": rank_errors(rule, predictions.true, decided),
         "unsure": rank_unsure(rule, predictions.true, decided),
-        "newly_escaped": list(comparison.newly_escaped[:ESCAPES_SHOWN]) if comparison else [],
+        "newly_escaped": list(comparison.newly_escaped[:CHANGES_SHOWN]) if comparison else [],
+        "newly_caught": list(comparison.newly_caught[:CHANGES_SHOWN]) if comparison else [],
     }
     for name, chosen in galleries.items():
         facts = [

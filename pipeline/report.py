@@ -20,6 +20,7 @@ from pipeline.rates import format_per_cent
 from pipeline.rundir import RunDir
 from records.errors import InputError
 from records.faults import SET_ASIDE_CODES
+from records.manifest import file_digest
 from records.types import SPLITS
 
 _CSS_PIXELS_PER_INCH = 96
@@ -29,7 +30,7 @@ _PLOTS = (
     *("confusion_matrix", "confusion_matrix_normalized", "curves", "operating_point"),
     *("calibration", "robustness"),
 )
-_GALLERIES = ("errors", "unsure", "newly_escaped")
+_GALLERIES = ("errors", "unsure", "newly_escaped", "newly_caught")
 _MODEL_FACTS = (
     *("model", "image_size", "channels", "positive_class", "fail_classes", "cam_layer"),
     *("seed", "git_commit", "weights_digest", "records_digest"),
@@ -98,7 +99,7 @@ def _collect(run: RunDir) -> dict[str, Any]:
         "manifest": manifest,
         "splits": SPLITS,
         "findings": _count_findings(_read_json(run.records / "audit.json")),
-        "provenance": _list_provenance(facts, manifest),
+        "provenance": _list_provenance(run, facts, manifest),
     }
 
 
@@ -189,12 +190,13 @@ def _count_findings(audit: Mapping[str, Any] | None) -> list[dict[str, Any]] | N
 
 
 def _list_provenance(
-    facts: ModelFacts | None, manifest: Mapping[str, Any] | None
+    run: RunDir, facts: ModelFacts | None, manifest: Mapping[str, Any] | None
 ) -> list[tuple[str, str]]:
     """Names and values of everything that made the result, for a table of two columns."""
     rows: list[tuple[str, str]] = []
     if facts is not None:
         rows += [(name, _format_plain(getattr(facts, name))) for name in _MODEL_FACTS]
+        rows.append(("config digest", file_digest(run.config)))
         settings = {name: value for name, value in facts.training.items() if name != "phases"}
         rows += [(name, _format_plain(value)) for name, value in settings.items()]
         rows += [(f"version of {name}", value) for name, value in facts.versions.items()]

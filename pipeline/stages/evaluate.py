@@ -20,6 +20,7 @@ from pipeline.answers import Answers, Outputs, collect_answers
 from pipeline.assessment import assess
 from pipeline.baseline import measure_baseline
 from pipeline.challenge import challenge, require_gate
+from pipeline.comparison import write_comparison
 from pipeline.config import Settings
 from pipeline.decision import DecisionRule, choose_rule, format_rule
 from pipeline.evaluation import digest_evaluation, read_evaluation
@@ -136,6 +137,8 @@ def run(settings: Settings) -> None:
         predictions=predictions,
         comparison=comparison,
     )
+    if comparison:
+        write_comparison(run_dir.eval / "comparison.csv", comparison, predictions)
     if measured:
         write_robustness(run_dir.eval / "robustness.csv", measured)
     write_figures(run_dir.eval, metrics, values)

@@ -200,6 +200,8 @@ def test_a_model_is_compared_with_itself_and_with_a_better_one(
     assert f"{escaped} defect" in done.stderr
     shown = json.loads((metrics.parent / "newly_escaped.json").read_text())
     assert len(shown) == escaped
+    changes = csv.DictReader((metrics.parent / "comparison.csv").open())
+    assert sum(row["change"] == "newly_escaped" for row in changes) == escaped
     assert "Not safe to swap in" in (work_dir / model / "report.html").read_text()
     nioscope("--stage=eval", f"--work_dir={work_dir}", f"--model={model}")
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.comparison import compare, mcnemar_exact
+from pipeline.comparison import compare, mcnemar_exact, write_comparison
 from pipeline.predictions import Predictions
 
 
@@ -43,6 +44,21 @@ def test_every_change_is_listed_where_it_belongs() -> None:
     assert (found.champion_recall.count, found.challenger_recall.count) == (2, 2)
     assert not found.passes_gate
     assert found.to_json()["passes_gate"] is False
+
+
+def test_every_change_is_a_line_of_the_table(tmp_path: Path) -> None:
+    champion = _answers("bbbbgggg", "bbggggbb")
+    challenger = _answers("bbbbgggg", "bgbggbgb")
+    found = compare(champion, challenger, fail_classes=("b",))
+    write_comparison(tmp_path / "comparison.csv", found, challenger)
+    lines = (tmp_path / "comparison.csv").read_text().splitlines()
+    assert lines[0] == "change,source_id,sha256,true"
+    assert lines[1] == f"newly_escaped,1.png,{1:064x},b"
+    assert [line.split(",")[0::3] for line in lines[2:]] == [
+        ["newly_caught", "b"],
+        ["newly_stopped", "g"],
+        ["newly_passed", "g"],
+    ]
 
 
 def test_the_order_of_the_champions_answers_does_not_matter() -> None:
