@@ -295,7 +295,8 @@ def plan_of(**values: object) -> TrainingPlan:
     common = {
         "model": "autoencoder", "classes": ("a", "b"), "positive_class": "", "image_size": 32,
         "channels": 1, "resize": "stretch", "standardize": False, "augment": "", "batch_size": 3,
-        "pretrain_epochs": 0, "epochs": 1, "learning_rate": 1e-4, "weight_average": 0.0, "weight_decay": 0.0,
+        "pretrain_epochs": 0, "epochs": 1, "learning_rate": 1e-4, "weight_average": 0.0,
+        "weight_decay": 0.0,
         "labels_per_class": 0, "precision": "float32", "seed": 0, "training_pictures": 3,
         "records_digest": "", "versions": {}, "git_commit": "", "reconstruction_weight": 0.5,
         "pretraining": "plain",
