@@ -6,8 +6,6 @@ import csv
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +13,7 @@ import pytest
 from PIL import Image
 
 from records.sample import draw_data_set
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-SMALL = {
-    "autoencoder": ["--image_size=64", "--epochs=3", "--pretrain_epochs=1"],
-    "xception": [
-        "--image_size=71", "--epochs=1", "--pretrain_epochs=2", "--backbone_weights=calibrated",
-    ],
-}  # fmt: skip
-
-
-def nioscope(*flags: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "main.py", *flags],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
+from tests.e2e.command import SMALL, nioscope
 
 
 @pytest.fixture(scope="module")
@@ -168,74 +147,6 @@ def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) 
     assert cells[0] in done.stderr
     assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
     assert first == {p: p.read_bytes() for p in first}
-
-
-def test_a_model_is_compared_with_itself_and_with_a_better_one(
-    run: tuple[Path, str, str], tmp_path: Path
-) -> None:
-    work_dir, model, _ = run
-    champion = tmp_path / "champion"
-    shutil.copytree(work_dir / model / "eval", champion / model / "eval")
-    flags = [
-        "--stage=eval", f"--work_dir={work_dir}", f"--model={model}", f"--baseline={champion}",
-        "--gate", "--target_recall=0.1", "--confidence=0.5",
-    ]  # fmt: skip
-    nioscope(*flags, "--target_recall=0.999", "--confidence=0.9")
-    metrics = work_dir / model / "eval" / "metrics.json"
-    rule = json.loads((work_dir / model / "eval" / "threshold.json").read_text())
-    assert (rule["target_recall"], rule["confidence"]) == (0.999, 0.9)
-    # A champion that catches everything, against a threshold that lets some escape.
-    table = champion / model / "eval" / "predictions.csv"
-    rows = list(csv.DictReader(table.open()))
-    for row in rows:
-        row["predicted"], row["decision"] = row["true"], {"io": "pass", "nio": "fail"}[row["true"]]
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    done = nioscope(*flags, status=3)
-    values = json.loads(metrics.read_text())["comparison"]
-    escaped = len(values["newly_escaped"])
-    assert 0 < escaped == values["champion_recall"]["count"] - values["challenger_recall"]["count"]
-    assert f"{escaped} defect" in done.stderr
-    shown = json.loads((metrics.parent / "newly_escaped.json").read_text())
-    assert len(shown) == escaped
-    changes = csv.DictReader((metrics.parent / "comparison.csv").open())
-    assert sum(row["change"] == "newly_escaped" for row in changes) == escaped
-    assert "Not safe to swap in" in (work_dir / model / "report.html").read_text()
-    nioscope("--stage=eval", f"--work_dir={work_dir}", f"--model={model}")
-
-
-def test_a_model_is_evaluated_on_other_records_but_not_on_its_own(
-    run: tuple[Path, str, str], tmp_path: Path
-) -> None:
-    work_dir, model, _ = run
-    draw_data_set(tmp_path / "new", seed=9, counts={"train": 24, "validation": 10, "test": 10})
-    flags = ["--stage=records", f"--data_dir={tmp_path / 'new'}", f"--work_dir={tmp_path / 'run'}"]
-    nioscope(*flags)
-    flags = ["--stage=eval", f"--work_dir={work_dir}", f"--model={model}"]
-    before = (work_dir / model / "report.html").read_bytes()
-    nioscope(*flags, f"--eval_records={tmp_path / 'run' / 'records'}")
-    (folder,) = (work_dir / model).glob("eval-*")
-    assert len(list(csv.DictReader((folder / "predictions.csv").open()))) == 44
-    rules = [
-        json.loads((place / "threshold.json").read_text())
-        for place in (folder, work_dir / model / "eval")
-    ]
-    assert rules[0] == rules[1]
-    assert "Counted on all 44 pictures of the records in" in (folder / "report.html").read_text()
-    assert (work_dir / model / "report.html").read_bytes() == before
-    done = nioscope(*flags, f"--eval_records={work_dir / 'records'}", status=2)
-    assert "136 of its 176 pictures" in done.stderr
-    strange = tmp_path / "strange"
-    for name in ("io", "void"):
-        shutil.copytree(tmp_path / "new" / "test" / "images" / "io", strange / name)
-        for number, path in enumerate(sorted((strange / name).iterdir())):
-            grey = np.full([32, 32], 9 * number + len(name), np.uint8)
-            Image.fromarray(grey).save(path)
-    nioscope("--stage=records", f"--data_dir={strange}", f"--work_dir={tmp_path / 'other'}")
-    done = nioscope(*flags, f"--eval_records={tmp_path / 'other' / 'records'}", status=2)
-    assert "the class void, which the model does not know" in done.stderr
 
 
 def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> None:
