@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := .demo
-DEMO_FLAGS ?= --epochs=7 --pretrain_epochs=1 --learning_rate=0.003
+DEMO_FLAGS ?= --epochs=8 --pretrain_epochs=1 --learning_rate=0.003
 DATA ?= ../shared/data/neu-det
 
 .PHONY: demo test lint bench ablation clean

@@ -6,13 +6,13 @@ Layout: `<split>/images/{io,nio}/NAME.png` and `<split>/annotations/NAME.xml`, f
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,7 @@ from records.drawing import HEIGHT_PX, WIDTH_PX, draw_board
 from records.errors import InputError
 from records.types import SPLITS, AnnotatedObject, Annotation, Split
 from records.voc import format_annotation
+from records.workers import Workers
 from records.xray import draw_exposure, expose, to_pixels
 
 COUNTS: Mapping[Split, int] = {"train": 900, "validation": 200, "test": 500}
@@ -43,6 +44,8 @@ LABELS = ("io", "nio")
 MARKER = "sample.json"
 _AUTHOR = "nioscope sample"
 _PNG_LEVEL = 3
+# Pictures; fewer are drawn before a second process has started.
+_WORTH_A_PROCESS = 200
 _DRAFT = ".sample-draft"
 _OURS = re.compile(
     r"sample\.json|(?P<split>train|validation|test)/"
@@ -177,8 +180,8 @@ def _draw_into(draft: Path, orders: list[_Order], seed: int) -> dict[str, Any]:
         (draft / split / "images" / label).mkdir(parents=True)
         (draft / split / "annotations").mkdir(exist_ok=True)
     defects = {split: Counter(dict.fromkeys(DEFECT_KINDS, 0)) for split in SPLITS}
-    with ThreadPoolExecutor() as pool:
-        drawn = pool.map(lambda order: _draw_files(draft, order, seed), orders)
+    with Workers(1 if len(orders) < _WORTH_A_PROCESS else 0) as workers:
+        drawn = workers.map(functools.partial(_draw_files, draft, seed=seed), orders)
         for order, kinds in zip(orders, _shown(drawn, len(orders)), strict=True):
             defects[order.split].update(kinds)
     pictures = Counter((order.split, order.label) for order in orders)
@@ -200,7 +203,7 @@ def _shown(drawn: Iterator[tuple[str, ...]], total: int) -> Iterator[tuple[str, 
     return iter(tqdm(drawn, desc="drawing", total=total, unit="pictures", disable=None))
 
 
-def _draw_files(draft: Path, order: _Order, seed: int) -> tuple[str, ...]:
+def _draw_files(draft: Path, order: _Order, *, seed: int) -> tuple[str, ...]:
     """Draws one picture, writes it and its annotation, and returns the kinds of its defects."""
     picture = draw_picture(_seeds(seed, order.split, order.number), order.kinds)
     encoded = io.BytesIO()
