@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from pipeline.answers import Answers
@@ -14,7 +13,7 @@ from pipeline.calibration import measure_reliability, to_probabilities
 from pipeline.decision import REVIEW, Decided, DecisionRule
 from pipeline.line import measure_line
 from pipeline.metrics import Metrics, compute_metrics
-from pipeline.rates import measure_rate
+from pipeline.rates import measure_share
 
 
 def assess(
@@ -67,21 +66,16 @@ def _describe_review(rule: DecisionRule, answers: Answers, decided: Decided) -> 
     """What a person is sent, and what is wrong among the rest."""
     is_sent = np.array([decision == REVIEW for decision in decided.decisions], bool)
     described: dict[str, Any] = rule.review.to_json(positive=rule.positive) | {
-        "sent": _measure(is_sent, np.ones_like(is_sent)),
-        "errors": _measure(decided.predicted != answers.true, ~is_sent),
+        "sent": asdict(measure_share(is_sent, np.ones_like(is_sent))),
+        "errors": asdict(measure_share(decided.predicted != answers.true, ~is_sent)),
     }
     if rule.positive is None:
         return described
     is_positive, stopped = (x == rule.positive for x in (answers.true, decided.predicted))
     return described | {
-        "escapes": _measure(~stopped, is_positive & ~is_sent),
-        "false_calls": _measure(stopped, ~is_positive & ~is_sent),
+        "escapes": asdict(measure_share(~stopped, is_positive & ~is_sent)),
+        "false_calls": asdict(measure_share(stopped, ~is_positive & ~is_sent)),
     }
-
-
-def _measure(is_so: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    rate = measure_rate(count=int((is_so & among).sum()), of=int(among.sum()))
-    return dataclasses.asdict(rate)
 
 
 def _describe_reconstruction(rule: DecisionRule, answers: Answers) -> dict[str, Any] | None:

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from pipeline.decision import PASS
 from pipeline.predictions import Predictions
-from pipeline.rates import Rate, measure_rate
+from pipeline.rates import Rate, measure_share
 from records.atomic import write_text
 from records.sheets import format_csv
 
@@ -96,8 +97,8 @@ def compare(
         only_champion_right=lost,
         only_challenger_right=won,
         mcnemar_p=mcnemar_exact(lost, won),
-        champion_recall=_recall(is_defect, was_caught),
-        challenger_recall=_recall(is_defect, is_caught),
+        champion_recall=measure_share(was_caught, is_defect),
+        challenger_recall=measure_share(is_caught, is_defect),
     )
 
 
@@ -150,12 +151,8 @@ def _pictures(answers: Predictions) -> list[tuple[str, str]]:
 def _is_caught(answers: Predictions, all_fail: bool) -> npt.NDArray[np.bool_]:
     if all_fail:
         return answers.predicted == answers.true
-    return np.array([decision != "pass" for decision in answers.decisions], bool)
+    return np.array([decision != PASS for decision in answers.decisions], bool)
 
 
 def _rows(is_meant: npt.NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(row) for row in np.flatnonzero(is_meant))
-
-
-def _recall(is_defect: npt.NDArray[np.bool_], is_caught: npt.NDArray[np.bool_]) -> Rate:
-    return measure_rate(count=int((is_defect & is_caught).sum()), of=int(is_defect.sum()))

@@ -20,10 +20,12 @@ class Evaluation:
 
     Attributes:
         rule: From logits to decisions.
+        described: The rule and how it was chosen: what `threshold.json` holds.
         predictions: An answer for each test picture.
     """
 
     rule: DecisionRule
+    described: dict[str, Any]
     predictions: Predictions
 
 
@@ -49,7 +51,8 @@ def read_evaluation(run_dir: RunDir, facts: ModelFacts) -> Evaluation:
     try:
         recorded = _read_json(run_dir.metrics)["digests"]
         found = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
-        rule = parse_rule(_read_json(run_dir.threshold), facts)
+        described = _read_json(run_dir.threshold)
+        rule = parse_rule(described, facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"The evaluation in {run_dir.eval} is damaged ({type(error).__name__}: {error}).",
@@ -62,7 +65,7 @@ def read_evaluation(run_dir: RunDir, facts: ModelFacts) -> Evaluation:
             "the one its metrics.json was made with.",
             _remedy(run_dir),
         )
-    return Evaluation(rule, read_predictions(run_dir.predictions))
+    return Evaluation(rule, described, read_predictions(run_dir.predictions))
 
 
 def _read_json(path: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import plots
 from pipeline.comparison import Comparison
 from pipeline.decision import Decided, DecisionRule
-from pipeline.gallery import rank_errors, rank_unsure, write_gallery
+from pipeline.gallery import rank_errors, rank_unsure, read_pictures, write_gallery
 from pipeline.metrics import Metrics, write_confusion_matrix
 from pipeline.predictions import Predictions
 
@@ -66,6 +66,7 @@ def write_galleries(
         "newly_escaped": list(comparison.newly_escaped[:CHANGES_SHOWN]) if comparison else [],
         "newly_caught": list(comparison.newly_caught[:CHANGES_SHOWN]) if comparison else [],
     }
+    pictures = read_pictures(shards, {row for chosen in galleries.values() for row in chosen})
     for name, chosen in galleries.items():
         facts = [
             {
@@ -76,4 +77,4 @@ def write_galleries(
             }
             for row in chosen
         ]
-        write_gallery(folder / name, chosen, shards=shards, facts=facts)
+        write_gallery(folder / name, [pictures[row] for row in chosen], facts=facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,30 @@ _THUMBNAIL_PX = 240
 _SURE = 1e-7
 
 
+def read_pictures(shards: Sequence[Path], rows: Collection[int]) -> dict[int, bytes]:
+    """The encoded pictures with these numbers in the order of the records, in one pass."""
+    if not rows:
+        return {}
+    records = tf.data.TFRecordDataset([str(path) for path in shards]).map(parse_record)
+    found = enumerate(records.as_numpy_iterator())
+    return {row: record["encoded"] for row, record in found if row in rows}
+
+
 def write_gallery(
-    folder: Path, chosen: Sequence[int], *, shards: Sequence[Path], facts: Sequence[dict[str, Any]]
+    folder: Path, pictures: Sequence[bytes], *, facts: Sequence[dict[str, Any]]
 ) -> None:
-    """Writes thumbnails, and what is known of them as `<folder>.json`, in the order of `chosen`.
+    """Writes thumbnails, and what is known of them as `<folder>.json`, in the same order.
 
     Args:
         folder: Where the thumbnails go, as `00.png`, `01.png`, and so on.
-        chosen: Numbers of pictures in the order of the records, each once.
-        shards: The records.
-        facts: Of each of the `chosen`, JSON values; `file` is added.
+        pictures: Encoded.
+        facts: Of each of them, JSON values; `file` is added.
     """
     entries = [{"file": f"{place:02d}.png"} | facts_of for place, facts_of in enumerate(facts)]
-    places = {row: place for place, row in enumerate(chosen)}
-    records = tf.data.TFRecordDataset([str(path) for path in shards]).map(parse_record)
-    for row, record in enumerate(records.as_numpy_iterator() if places else ()):
-        if row in places:
-            picture = decode_original(record["encoded"])
-            picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-            write_png(folder / entries[places[row]]["file"], picture)
+    for entry, encoded in zip(entries, pictures, strict=True):
+        picture = decode_original(encoded)
+        picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+        write_png(folder / entry["file"], picture)
     write_json(folder.with_suffix(".json"), entries)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from scipy.stats import beta
 
 
@@ -43,6 +45,16 @@ def measure_rate(*, count: int, of: int, confidence: float = 0.95) -> Rate:
     low = beta.ppf(tail, count, of - count + 1) if count > 0 else 0.0
     high = beta.ppf(1.0 - tail, count + 1, of - count) if count < of else 1.0
     return Rate(count, of, count / of, float(low), float(high))
+
+
+def measure_share(is_so: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> Rate:
+    """The rate of pictures for which `is_so` holds out of those for which `among` does.
+
+    Args:
+        is_so: `[pictures]`.
+        among: `[pictures]`.
+    """
+    return measure_rate(count=int((is_so & among).sum()), of=int(among.sum()))
 
 
 def format_per_cent(fraction: float, *, digits: int = 1) -> str:

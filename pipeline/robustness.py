@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.answers import Answers
 from pipeline.decision import DecisionRule
 from pipeline.perturbations import KINDS, Perturbation, list_perturbations
-from pipeline.rates import Rate, measure_rate
+from pipeline.rates import Rate, measure_share
 from records.atomic import write_text
 from records.sheets import format_csv
 
@@ -107,15 +107,11 @@ def _measure(
         kind=kind,
         level=level,
         unit=unit,
-        accuracy=_rate(right, np.ones_like(right)),
-        recall=_rate(caught, is_defect),
-        escapes=_rate(~caught, is_defect),
-        false_calls=_rate(called_defect, ~is_defect),
+        accuracy=measure_share(right, np.ones_like(right)),
+        recall=measure_share(caught, is_defect),
+        escapes=measure_share(~caught, is_defect),
+        false_calls=measure_share(called_defect, ~is_defect),
     )
-
-
-def _rate(is_so: np.ndarray, among: np.ndarray) -> Rate:
-    return measure_rate(count=int((is_so & among).sum()), of=int(among.sum()))
 
 
 def _is_below(one: Robustness, target: float) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +103,8 @@ def run(settings: Settings) -> None:
     if settings.eval_records:
         pictures = _find_others(settings.eval_records, manifest, facts)
         run_dir = own.judging(settings.eval_records, pictures.manifest.digest)
-        rule = read_evaluation(own, facts).rule
-        rule_json = json.loads(own.threshold.read_text(encoding="utf-8"))
+        earlier = read_evaluation(own, facts)
+        rule, rule_json = earlier.rule, earlier.described
     else:
         pictures, run_dir = JudgedPictures(manifest, ("test",)), own
         rule, threshold = _choose_rule(settings, model, manifest)
@@ -115,7 +114,9 @@ def run(settings: Settings) -> None:
     predictions = tabulate(rule, pictures, test, decided, model=facts.weights_digest)
     comparison = challenge(settings, predictions, facts)
     metrics, values = assess(rule, test, decided, line_defect_rate=settings.line_defect_rate)
-    values["baseline"] = _measure_baseline(model, JudgedPictures(manifest, ("train",)), pictures)
+    values["baseline"] = _measure_baseline(
+        model, rule, JudgedPictures(manifest, ("train",)), pictures
+    )
     values["comparison"] = comparison and comparison.to_json()
     values["others"] = str(settings.eval_records) if settings.eval_records else ""
     measured = (
@@ -210,7 +211,9 @@ def _make_predict(model: keras.Model) -> Any:
     return predict
 
 
-def _measure_baseline(model: _Model, train: JudgedPictures, test: JudgedPictures) -> dict[str, Any]:
+def _measure_baseline(
+    model: _Model, rule: DecisionRule, train: JudgedPictures, test: JudgedPictures
+) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name, pictures in (("train", train), ("test", test)):
         # As they were taken: standardized pictures have no mean grey value of their own.
@@ -221,11 +224,7 @@ def _measure_baseline(model: _Model, train: JudgedPictures, test: JudgedPictures
         columns[f"{name}_grey"], columns[f"{name}_true"] = map(
             np.concatenate, zip(*batches, strict=True)
         )
-    facts = model.facts
-    return measure_baseline(
-        positive=facts.classes.index(facts.positive_class) if facts.positive_class else None,
-        **columns,
-    )
+    return measure_baseline(positive=rule.positive, **columns)
 
 
 def _format_summary(metrics: Metrics, rule: str) -> str:

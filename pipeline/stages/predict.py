@@ -18,6 +18,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipeline.config import Settings
+from pipeline.decision import REVIEW
 from pipeline.filenames import digested_name, safe_name
 from pipeline.incoming import (
     COPIES,
@@ -199,7 +200,7 @@ def _summary(
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     lines = [f"Judged {len(predictions.source_ids)} pictures by {saved_model}:"]
     lines += [f"  {name}  {count}" for name, count in zip(predictions.classes, counts, strict=True)]
-    if asked := predictions.decisions.count("review"):
+    if asked := predictions.decisions.count(REVIEW):
         lines.append(f"  of these for a person to look at  {asked}")
     if rejects:
         lines.append(f"  set aside  {len(rejects)} (see {output / REJECTS})")

@@ -8,29 +8,13 @@ import pytest
 
 from pipeline.challenge import challenge, require_gate
 from pipeline.config import Settings
-from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import GateError, InputError
+from tests.pipeline.model_facts import make_facts
 
-FACTS = ModelFacts(
-    model="autoencoder",
-    classes=("io", "nio"),
-    positive_class="nio",
-    fail_classes=("nio",),
-    image_size=32,
-    channels=1,
-    resize="letterbox",
-    standardize=False,
-    cam_layer="merged",
-    seed=0,
-    records_digest="",
-    weights_digest="",
-    training={},
-    versions={},
-    git_commit="",
-)
+FACTS = make_facts()
 
 
 def _predictions(predicted: list[int]) -> Predictions:

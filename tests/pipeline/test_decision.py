@@ -12,6 +12,7 @@ from pipeline.decision import DecisionRule, choose_rule, format_rule, parse_rule
 from pipeline.modelfacts import ModelFacts
 from pipeline.review import ReviewBand
 from pipeline.threshold import ARGMAX_RULE
+from tests.pipeline.model_facts import make_facts
 
 BINARY = DecisionRule(
     classes=("io", "nio"),
@@ -34,22 +35,8 @@ SIX = DecisionRule(
 
 
 def _facts(rule: DecisionRule) -> ModelFacts:
-    return ModelFacts(
-        model="autoencoder",
-        classes=rule.classes,
-        positive_class=rule.positive_class,
-        fail_classes=rule.fail_classes,
-        image_size=32,
-        channels=1,
-        resize="letterbox",
-        standardize=False,
-        cam_layer="merged",
-        seed=0,
-        records_digest="",
-        weights_digest="",
-        training={},
-        versions={},
-        git_commit="",
+    return make_facts(
+        classes=rule.classes, positive_class=rule.positive_class, fail_classes=rule.fail_classes
     )
 
 

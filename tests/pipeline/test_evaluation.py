@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation import digest_evaluation, read_evaluation
-from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import InputError
+from tests.pipeline.model_facts import make_facts
 
 RULE = {
     "threshold": 0.25,
@@ -20,23 +20,7 @@ RULE = {
     "log_shares": [-0.5, -1.0],
     "review": {"budget": 0.1, "validation_share": 0.05, "low": 0.125, "high": 0.375},
 }
-FACTS = ModelFacts(
-    model="autoencoder",
-    classes=("io", "nio"),
-    positive_class="nio",
-    fail_classes=("nio",),
-    image_size=32,
-    channels=1,
-    resize="letterbox",
-    standardize=False,
-    cam_layer="merged",
-    seed=0,
-    records_digest="",
-    weights_digest="ab",
-    training={},
-    versions={},
-    git_commit="",
-)
+FACTS = make_facts(weights_digest="ab")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.decision import Decided, DecisionRule
-from pipeline.gallery import rank_errors, rank_unsure, write_gallery
+from pipeline.gallery import rank_errors, rank_unsure, read_pictures, write_gallery
 from pipeline.review import ReviewBand
 from tests.pipeline.picture_tables import write_two_shards
 
@@ -44,7 +44,8 @@ def test_with_more_classes_the_highest_probability_counts() -> None:
 def test_thumbnails_are_the_chosen_pictures_in_their_order(tmp_path: Path) -> None:
     shards = write_two_shards(tmp_path, count=8)  # picture n is grey 10 n
     facts = [{"source_id": str(row)} for row in (6, 1, 3)]
-    write_gallery(tmp_path / "errors", [6, 1, 3], shards=shards, facts=facts)
+    pictures = read_pictures(shards, {6, 1, 3})
+    write_gallery(tmp_path / "errors", [pictures[row] for row in (6, 1, 3)], facts=facts)
     entries = json.loads((tmp_path / "errors.json").read_text())
     assert [entry["source_id"] for entry in entries] == ["6", "1", "3"]
     for entry, grey in zip(entries, (60, 10, 30), strict=True):
@@ -53,6 +54,7 @@ def test_thumbnails_are_the_chosen_pictures_in_their_order(tmp_path: Path) -> No
 
 
 def test_an_empty_gallery_is_an_empty_list(tmp_path: Path) -> None:
-    write_gallery(tmp_path / "errors", [], shards=[], facts=[])
+    assert read_pictures([], set()) == {}
+    write_gallery(tmp_path / "errors", [], facts=[])
     assert json.loads((tmp_path / "errors.json").read_text()) == []
     assert not (tmp_path / "errors").exists()

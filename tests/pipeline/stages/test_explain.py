@@ -16,7 +16,6 @@ from models.autoencoder import build_autoencoder
 from models.cam import make_cam
 from models.picture import RESIZES, decode_picture
 from pipeline.evaluation import digest_evaluation
-from pipeline.modelfacts import ModelFacts
 from pipeline.overlay import blend_heatmap
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.rundir import RunDir
@@ -33,6 +32,7 @@ from records.manifest import file_digest
 from records.pictures import probe_bytes
 from records.shards import write_records
 from records.types import AnnotatedObject, BoundingBox, Example, Split
+from tests.pipeline.model_facts import make_facts
 
 CLASSES = ("io", "nio")
 
@@ -80,23 +80,9 @@ def evaluated(tmp_path: Path) -> RunDir:
     model = build_autoencoder(image_size=32, channels=1, classes=2, mean=128.0, variance=5000.0)
     run_dir.model_dir.mkdir(parents=True)
     model.save(run_dir.weights)
-    ModelFacts(
-        model="autoencoder",
-        classes=CLASSES,
-        positive_class="nio",
-        fail_classes=("nio",),
-        image_size=32,
-        channels=1,
-        resize="letterbox",
-        standardize=False,
-        cam_layer="merged",
-        seed=0,
-        records_digest=manifest.digest,
-        weights_digest=file_digest(run_dir.weights),
-        training={},
-        versions={},
-        git_commit="unknown",
-    ).write(run_dir.config)
+    make_facts(records_digest=manifest.digest, weights_digest=file_digest(run_dir.weights)).write(
+        run_dir.config
+    )
     true = np.array([CLASSES.index(example.label) for example in splits["test"]])
     predicted = np.where(np.arange(10) < 2, 1 - true, true)
     write_predictions(
