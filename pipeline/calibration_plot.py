@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_BLUE, _GREY, _LIGHT = "#0072B2", "#6b6b6b", "#9cc9e3"
+from pipeline.palette import BLUE, GREY
+
+_LIGHT = "#9cc9e3"
 _OF = {
     "positive_class": ("score", "share that was positive"),
     "predicted": ("probability of the predicted class", "share that was right"),
@@ -40,7 +42,7 @@ def calibration_figure(calibration: Mapping[str, Any]) -> Figure:
 
 
 def _draw_frequencies(axes: Axes, reliability: Mapping[str, Any]) -> None:
-    axes.plot([0, 1], [0, 1], ":", color=_GREY, label="as often as said")
+    axes.plot([0, 1], [0, 1], ":", color=GREY, label="as often as said")
     bins = [one for one in reliability["bins"] if one["mean"] is not None]
     observed = [one["observed"] for one in bins]
     errors = np.array(
@@ -51,7 +53,7 @@ def _draw_frequencies(axes: Axes, reliability: Mapping[str, Any]) -> None:
         [rate["value"] for rate in observed],
         yerr=np.maximum(errors.reshape(-1, 2).T, 0),
         fmt="o",
-        color=_BLUE,
+        color=BLUE,
         capsize=3,
         label="seen, 95 % intervals",
     )

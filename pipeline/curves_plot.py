@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from pipeline.curves import format_area
 from pipeline.matrix_plot import shorten_name
 from pipeline.metrics import BinaryMetrics, Metrics
+from pipeline.palette import BLUE, GREY, ORANGE
 from pipeline.rates import Rate
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#6b6b6b"
 _HIGHEST_INCHES = 100.0
 
 
@@ -46,7 +46,7 @@ def operating_figure(binary: BinaryMetrics) -> Figure:
     axes = figure.subplots()
     escapes = [100 * (1 - recall) for recall in roc.recall]
     false_calls = [100 * rate for rate in roc.false_call_rate]
-    axes.step(false_calls, escapes, where="post", color=_BLUE, linewidth=2, label="any threshold")
+    axes.step(false_calls, escapes, where="post", color=BLUE, linewidth=2, label="any threshold")
     across, up = binary.false_calls, binary.escapes
     if across.value is not None and up.value is not None:
         axes.errorbar(
@@ -55,7 +55,7 @@ def operating_figure(binary: BinaryMetrics) -> Figure:
             xerr=100 * _error(across),
             yerr=100 * _error(up),
             fmt="o",
-            color=_ORANGE,
+            color=ORANGE,
             capsize=3,
             zorder=3,
             label="operating point, 95 % intervals",
@@ -81,8 +81,8 @@ def _draw_roc(axes: Axes, binary: BinaryMetrics) -> None:
         _say_undefined(axes, "ROC")
         return
     axes.set_title(f"ROC, area {format_area(binary.roc.area)}")
-    axes.plot([0, 1], [0, 1], ":", color=_GREY, label="chance")
-    axes.plot(binary.roc.false_call_rate, binary.roc.recall, color=_BLUE, linewidth=2)
+    axes.plot([0, 1], [0, 1], ":", color=GREY, label="chance")
+    axes.plot(binary.roc.false_call_rate, binary.roc.recall, color=BLUE, linewidth=2)
     caught = _complement(binary.escapes)
     _draw_operating_point(axes, binary.false_calls, caught)
     axes.legend(loc="lower right")
@@ -98,8 +98,8 @@ def _draw_precision_recall(axes: Axes, metrics: Metrics) -> None:
     share = binary.escapes.of / metrics.pictures
     positive = metrics.per_class[metrics.classes.index(binary.positive_class)]
     axes.set_title(f"Precision and recall, average precision {format_area(curve.area)}")
-    axes.axhline(share, linestyle=":", color=_GREY, label="chance")
-    axes.step(curve.recall, curve.precision, where="post", color=_BLUE, linewidth=2)
+    axes.axhline(share, linestyle=":", color=GREY, label="chance")
+    axes.step(curve.recall, curve.precision, where="post", color=BLUE, linewidth=2)
     _draw_operating_point(axes, positive.recall, positive.precision)
     axes.legend(loc="lower left")
 
@@ -113,7 +113,7 @@ def _draw_operating_point(axes: Axes, across: Rate, up: Rate) -> None:
         xerr=_error(across),
         yerr=_error(up),
         fmt="o",
-        color=_ORANGE,
+        color=ORANGE,
         capsize=3,
         zorder=3,
         label="at the threshold, 95 % intervals",
@@ -127,8 +127,8 @@ def _per_class_figure(metrics: Metrics) -> Figure:
     figure = Figure(figsize=(8.0, 1.4 + row_inches * count), layout="constrained")
     axes = figure.subplots()
     for offset, colour, marker, label in (
-        (-0.14, _BLUE, "o", "recall"),
-        (0.14, _ORANGE, "s", "precision"),
+        (-0.14, BLUE, "o", "recall"),
+        (0.14, ORANGE, "s", "precision"),
     ):
         rates = [getattr(entry, label) for entry in metrics.per_class]
         known = [(row + offset, rate) for row, rate in enumerate(rates) if rate.value is not None]

@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from scipy.special import logit
 
 from pipeline.decision import Decided, DecisionRule
 from pipeline.overlay import decode_original, write_png
+from pipeline.review import measure_certainty
 from records.atomic import write_json
 from records.parsing import parse_record
 
 ERRORS_AT_MOST, UNSURE_AT_MOST = 24, 12
 _THUMBNAIL_PX = 240
-_SURE = 1e-7
 
 
 def read_pictures(shards: Sequence[Path], rows: Collection[int]) -> dict[int, bytes]:
@@ -63,21 +62,14 @@ def rank_errors(rule: DecisionRule, true: npt.NDArray[np.int64], decided: Decide
 
 
 def rank_unsure(rule: DecisionRule, true: npt.NDArray[np.int64], decided: Decided) -> list[int]:
-    """Right answers that were nearly wrong, the nearest first.
-
-    With two classes those whose log-odds are nearest to the threshold's, else those whose highest
-    probability is lowest.
+    """Right answers that were nearly wrong, the least certain first: see `measure_certainty`.
 
     Returns:
         Numbers of at most `UNSURE_AT_MOST` pictures.
     """
-    if rule.positive is None:
-        distance = decided.probabilities.max(axis=1).astype(np.float64)
-    else:
-        scores = np.clip(
-            decided.probabilities[:, rule.positive].astype(np.float64), _SURE, 1 - _SURE
-        )
-        distance = np.abs(logit(scores) - logit(np.clip(rule.threshold, _SURE, 1 - _SURE)))
+    certainty = measure_certainty(
+        decided.probabilities, positive=rule.positive, threshold=rule.threshold
+    )
     right = np.flatnonzero(decided.predicted == true)
-    ranked = sorted(right, key=lambda i: (distance[i], i))
+    ranked = sorted(right, key=lambda i: (certainty[i], i))
     return [int(index) for index in ranked[:UNSURE_AT_MOST]]

@@ -13,14 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.palette import BLUE, GREEN, ORANGE
 from records.errors import InputError
 
 _COLOURS = {
-    "loss": "#0072B2",
-    "logits_loss": "#D55E00",
+    "loss": BLUE,
+    "logits_loss": ORANGE,
     "evidence_loss": "#CC79A7",
-    "reconstruction_loss": "#009E73",
-    "accuracy": "#0072B2",
+    "reconstruction_loss": GREEN,
+    "accuracy": BLUE,
 }
 _VALIDATION = "val_"
 

@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 # Between the last picture in the band and the first outside, in log-odds and in probability (near 1
 # float32 knows no less): another processor's rounding must not move a picture across.
 _LEAST_GAP, _LEAST_DIFFERENCE = 1e-4, 1e-6
-_SURE = 1e-6
+_SURE = 2.0**-20  # about 1e-6; it and its difference from 1 are float32 values
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,14 @@ def choose_review_band(
     """
     if not 0 <= budget < 1:
         raise ValueError(f"budget must be in [0, 1); received {budget}")
-    values = probabilities.max(axis=1) if positive is None else probabilities[:, positive]
-    odds = _log_odds(values)
-    centre = 0.0 if positive is None else float(_log_odds(max(threshold, _SURE)))
-    distances = np.sort(odds if positive is None else np.abs(odds - centre))
-    reach, inside = _find_gap(distances, centre, most=int(budget * len(values) + 1e-9))
+    distances = np.sort(measure_certainty(probabilities, positive=positive, threshold=threshold))
+    centre = 0.0 if positive is None else _log_odds_of(threshold)
+    reach, inside = _find_gap(distances, centre, most=int(budget * len(distances) + 1e-9))
     if not inside:
         return ReviewBand(
             budget=budget, low=float(np.float32(threshold)), high=float(np.float32(threshold))
         )
-    share = inside / len(values)
+    share = inside / len(distances)
     if positive is None:
         return ReviewBand(budget, least_probability=_to_float32(reach), validation_share=share)
     return ReviewBand(
@@ -99,6 +97,25 @@ def choose_review_band(
         high=_to_float32(centre + reach),
         validation_share=share,
     )
+
+
+def measure_certainty(
+    probabilities: npt.NDArray[np.floating], *, positive: int | None, threshold: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """How far each picture is from another decision, in log-odds: what is least goes to a person.
+
+    Args:
+        probabilities: `[pictures, classes]`, in [0, 1].
+        positive: As for `choose_review_band`.
+        threshold: As for `choose_review_band`.
+
+    Returns:
+        With two classes the distance of the score from the threshold, else the log-odds of the
+        highest probability `[pictures]`; infinite where a probability is as good as 0 or 1.
+    """
+    if positive is None:
+        return _log_odds(probabilities.max(axis=1))
+    return np.abs(_log_odds(probabilities[:, positive]) - _log_odds_of(threshold))
 
 
 def _find_gap(distances: npt.NDArray[np.float64], centre: float, *, most: int) -> tuple[float, int]:
@@ -121,5 +138,10 @@ def _log_odds(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.where(values < _SURE, -np.inf, np.where(values > 1 - _SURE, np.inf, odds))
 
 
+def _log_odds_of(threshold: float) -> float:
+    return float(_log_odds(max(threshold, _SURE)))
+
+
 def _to_float32(log_odds: float) -> float:
-    return float(np.float32(expit(log_odds)))
+    # Never so far out that it takes in who is certain.
+    return float(np.float32(np.clip(expit(log_odds), _SURE, 1 - _SURE)))

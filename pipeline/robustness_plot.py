@@ -9,12 +9,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6b6b6b"
+from pipeline.palette import BLUE, GREEN, GREY, ORANGE
+
 _COLUMNS = 3
 _CURVES = (
-    ("accuracy", "right", _BLUE, "o"),
-    ("recall", "defects caught", _ORANGE, "s"),
-    ("false_calls", "good parts stopped", _GREEN, "^"),
+    ("accuracy", "right", BLUE, "o"),
+    ("recall", "defects caught", ORANGE, "s"),
+    ("false_calls", "good parts stopped", GREEN, "^"),
 )
 
 
@@ -48,7 +49,7 @@ def robustness_figure(robustness: Mapping[str, Any]) -> Figure:
 
 
 def _draw(axes: Axes, entries: Sequence[Mapping[str, Any]], target: float) -> None:
-    axes.axhline(100 * target, linestyle=":", color=_GREY, label="recall asked for")
+    axes.axhline(100 * target, linestyle=":", color=GREY, label="recall asked for")
     places = range(len(entries))
     for name, label, colour, marker in _CURVES:
         rates = [one[name]["value"] for one in entries]

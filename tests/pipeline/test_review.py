@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
@@ -53,6 +53,9 @@ def test_pictures_that_are_all_the_same_are_not_split() -> None:
     st.floats(0, 0.5, width=32),
     st.booleans(),
 )
+@example([0.0, 0.5, 2**-24], 0.75, 0.0, True)  # the band must not reach those as good as 0
+@example([0.5, 2**-24], 0.5, 0.0, True)
+@example([0.5, float(np.float32(1e-6))], 0.5, 0.0, True)
 def test_the_budget_holds_and_the_band_holds_the_nearest(
     scores: list[float], budget: float, threshold: float, two: bool
 ) -> None:
