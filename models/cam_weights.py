@@ -2,18 +2,58 @@
 
 All rules share their symbols. For one picture and one class `c`, channel `k` of the chosen layer
 has the activations `A_ij` at position `(i, j)`, and `g_ij = dS/dA_ij` is the gradient of the
-class's logit `S`. A rule turns the two into one weight `w` a channel; the map is
-`ReLU(sum_k w^k A^k)`.
+class's logit `S`. A rule turns the two into weights `w`, one a channel or one a position of it; the
+map is `ReLU(sum_k w^k A^k)`.
 
-Everything is TensorFlow operations on float32, so that the same rule runs eagerly, in a
-`tf.function` and inside the SavedModel. Every quotient is 0 where its denominator is 0.
+Everything is TensorFlow operations, so that the same rule runs eagerly, in a `tf.function` and
+inside the SavedModel. Every quotient is 0 where its denominator is 0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 _SPACE = (1, 2)
+
+
+def grad_cam_weights(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Grad-CAM: the mean of the gradient.
+
+    Selvaraju, Cogswell, Das, Vedantam, Parikh and Batra, "Grad-CAM: Visual explanations from deep
+    networks via gradient-based localization", ICCV 2017, arXiv 1610.02391, equation 1:
+    `w = (1 / Z) sum_ij g_ij` with `Z` the number of positions; equation 2 is the map.
+
+    Deviation: none.
+
+    Args:
+        activations: `[batch, h, w, channels]`; `A`. Not used.
+        gradients: `[batch, h, w, channels]`; `g`.
+
+    Returns:
+        float32 `[batch, channels]`; of either sign.
+    """
+    return tf.reduce_mean(tf.cast(gradients, tf.float32), axis=_SPACE)
+
+
+def layer_cam_weights(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """LayerCAM: every position has a weight of its own, the positive part of its gradient.
+
+    Jiang, Zhang, Hou, Cheng and Wei, "LayerCAM: Exploring hierarchical class activation maps for
+    localization", IEEE Transactions on Image Processing 30, 2021: `w_ij = ReLU(g_ij)`.
+
+    Deviation: the paper draws the maps of shallow layers through `tanh` before they are fused with
+    deep ones; here every map is scaled by its maximum alone.
+
+    Args:
+        activations: `[batch, h, w, channels]`; `A`. Not used.
+        gradients: `[batch, h, w, channels]`; `g`.
+
+    Returns:
+        float32 `[batch, h, w, channels]`; not negative.
+    """
+    return tf.nn.relu(tf.cast(gradients, tf.float32))
 
 
 def grad_cam_plus_plus_weights(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -46,10 +86,26 @@ def grad_cam_plus_plus_weights(activations: tf.Tensor, gradients: tf.Tensor) -> 
     Returns:
         float32 `[batch, channels]`; not negative where no activation is.
     """
-    return smooth_grad_cam_plus_plus_weights(activations, gradients[tf.newaxis])
+    return smooth_grad_cam_plus_plus_weights(activations, raise_to_powers(gradients))
 
 
-def smooth_grad_cam_plus_plus_weights(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+def raise_to_powers(gradients: tf.Tensor) -> tf.Tensor:
+    """First, second and third power, whose means `smooth_grad_cam_plus_plus_weights` takes.
+
+    They leave float32 long before the gradient does; float64 holds those of every float32.
+
+    Args:
+        gradients: `[..., channels]`; `g`.
+
+    Returns:
+        float64 `[3, ..., channels]`.
+    """
+    gradients = tf.cast(gradients, tf.float64)
+    squares = tf.square(gradients)
+    return tf.stack([gradients, squares, squares * gradients])
+
+
+def smooth_grad_cam_plus_plus_weights(activations: tf.Tensor, moments: tf.Tensor) -> tf.Tensor:
     """Smooth Grad-CAM++: the powers of the gradient in Grad-CAM++ are means over noisy pictures.
 
     Omeiza, Speakman, Cintas and Weldermariam, "Smooth Grad-CAM++: An enhanced inference level
@@ -68,25 +124,18 @@ def smooth_grad_cam_plus_plus_weights(activations: tf.Tensor, gradients: tf.Tens
 
     Args:
         activations: `[batch, h, w, channels]`; `A`.
-        gradients: `[samples, batch, h, w, channels]`; `g` of each noisy picture.
+        moments: float64 `[3, batch, h, w, channels]`; `D1`, `D2`, `D3`, the means over the noisy
+            pictures of what `raise_to_powers` gives. Sums of them can be taken in any portions.
 
     Returns:
         float32 `[batch, channels]`; not negative where no activation is.
     """
-    activations = tf.cast(activations, tf.float32)
-    gradients = tf.cast(gradients, tf.float32)
-    # Powers of a gradient leave float32 long before the gradient does; they are taken of the
-    # gradient as a share of its channel's largest, and `alpha` gets the size back.
-    scale = tf.reduce_max(tf.abs(gradients), axis=(0, 2, 3), keepdims=True)
-    shares = tf.math.divide_no_nan(gradients, scale)
-    scale = scale[0]
-    first = tf.reduce_mean(shares, axis=0)
-    second = tf.reduce_mean(tf.square(shares), axis=0)
-    third = tf.reduce_mean(shares**3, axis=0)
-    total = scale * tf.reduce_sum(activations, axis=_SPACE, keepdims=True)
+    activations = tf.cast(activations, tf.float64)
+    first, second, third = tf.unstack(moments)
+    total = tf.reduce_sum(activations, axis=_SPACE, keepdims=True)
     alpha = tf.math.divide_no_nan(second, 2.0 * second + total * third)
     alpha = tf.math.divide_no_nan(alpha, tf.reduce_sum(tf.abs(alpha), axis=_SPACE, keepdims=True))
-    return tf.reduce_sum(alpha * scale * tf.nn.relu(first), axis=_SPACE)
+    return tf.cast(tf.reduce_sum(alpha * tf.nn.relu(first), axis=_SPACE), tf.float32)
 
 
 def xgrad_cam_weights(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -123,17 +172,34 @@ def render_heatmap(
 
     Args:
         activations: `[batch, h, w, channels]`.
-        weights: `[batch, channels]`, as one of the rules gives them.
+        weights: `[batch, channels]` or `[batch, h, w, channels]`, as one of the rules gives them.
         size: Height and width of the maps in pixels; enlarged bilinearly.
 
     Returns:
         float32 `[batch, height, width]`, 0 to 1. A map with nothing above 0 is 0 everywhere.
     """
     activations = _as_share_of_largest(tf.cast(activations, tf.float32), axis=(1, 2, 3))
-    weights = _as_share_of_largest(tf.cast(weights, tf.float32), axis=(1,))
-    coarse = tf.nn.relu(tf.einsum("bijk,bk->bij", activations, weights))
+    weights = tf.cast(weights, tf.float32)
+    if weights.shape.rank == 2:
+        weights = weights[:, tf.newaxis, tf.newaxis]
+    weights = _as_share_of_largest(weights, axis=(1, 2, 3))
+    coarse = tf.nn.relu(tf.reduce_sum(activations * weights, axis=-1))
     maps = tf.image.resize(coarse[..., tf.newaxis], size, method="bilinear")[..., 0]
     return _as_share_of_largest(maps, axis=_SPACE)
+
+
+def fuse_heatmaps(heatmaps: Sequence[tf.Tensor]) -> tf.Tensor:
+    """One map of those of several layers: wherever one of them finds something, it is there.
+
+    The pixel by pixel maximum, as LayerCAM's authors fuse; see `layer_cam_weights`.
+
+    Args:
+        heatmaps: Of each layer, as `render_heatmap` gives them.
+
+    Returns:
+        As one of them.
+    """
+    return heatmaps[0] if len(heatmaps) == 1 else tf.reduce_max(tf.stack(heatmaps), axis=0)
 
 
 def _as_share_of_largest(values: tf.Tensor, *, axis: tuple[int, ...]) -> tf.Tensor:

@@ -5,11 +5,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+from tf_keras_vis.layercam import Layercam
 from tf_keras_vis.utils.scores import CategoricalScore
 
 from models.autoencoder import build_autoencoder
 from models.cam import METHODS, SmoothGradCamPlusPlus, make_cam
+from models.cam_weights import render_heatmap, smooth_grad_cam_plus_plus_weights
 
 Images = npt.NDArray[np.float32]
 
@@ -58,6 +61,8 @@ def as_shares_of_the_largest(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.fl
         ("gradcam++", np.maximum(HEAD, 0)),
         ("smoothgradcam++", np.maximum(HEAD, 0)),
         ("xgradcam", HEAD),
+        ("gradcam", HEAD),
+        ("layercam", np.maximum(HEAD, 0)),
     ],
 )
 def test_maps_of_a_linear_model_are_known_by_hand(
@@ -91,21 +96,80 @@ def test_a_class_that_nothing_speaks_for_has_an_empty_map(method: str, images: I
         (keras.layers.Flatten, 0.05),
     ],
 )
-def test_grad_cam_plus_plus_is_that_of_tf_keras_vis(
-    head: type[keras.layers.Layer], scale: float, seed: int, images: Images
+@pytest.mark.parametrize(
+    ("method", "theirs"),
+    [("gradcam", Gradcam), ("gradcam++", GradcamPlusPlus), ("layercam", Layercam)],
+)
+def test_a_map_is_that_of_tf_keras_vis(
+    method: str,
+    theirs: type[Gradcam],
+    head: type[keras.layers.Layer],
+    scale: float,
+    seed: int,
+    images: Images,
 ) -> None:
     model = random_model(head(), seed=seed, scale=scale)
     classes = [0, 1, 2, 0]
-    theirs = GradcamPlusPlus(model)(
+    expected = theirs(model)(
         CategoricalScore(classes),
         images,
         penultimate_layer="features",
         seek_penultimate_conv_layer=False,
         normalize_cam=False,
     )
-    assert theirs.max() > 0
-    ours = make_cam("gradcam++", model, "features")(images, classes)
-    np.testing.assert_allclose(ours, as_shares_of_the_largest(theirs), atol=1e-4)
+    assert expected.max() > 0
+    ours = make_cam(method, model, "features")(images, classes)
+    np.testing.assert_allclose(ours, as_shares_of_the_largest(expected), atol=1e-4)
+
+
+def test_prediction_and_maps_come_together(images: Images) -> None:
+    model = random_model(keras.layers.Flatten(), seed=4, scale=0.05)
+    logits = model.predict(images, verbose=0)
+    predicted = logits.argmax(axis=1).tolist()
+    for method in METHODS:
+        cam = make_cam(method, model, "features")
+        explained = cam.explain(images)
+        np.testing.assert_allclose(explained.logits, logits, atol=1e-5)
+        np.testing.assert_array_equal(explained.heatmaps, cam(images, predicted))
+
+
+def test_several_layers_are_fused_by_their_maximum(images: Images) -> None:
+    model = random_model(keras.layers.Flatten(), seed=3, scale=0.05)
+    first = next(layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    for method in METHODS:
+        alone = [
+            make_cam(method, model, name)(images, [0, 1, 2, 0]) for name in (first, "features")
+        ]
+        fused = make_cam(method, model, [first, "features"])(images, [0, 1, 2, 0])
+        np.testing.assert_allclose(fused, np.maximum(*alone), atol=1e-5)
+        assert np.abs(alone[0] - alone[1]).max() > 0.1
+    with pytest.raises(ValueError, match="at least one layer"):
+        make_cam("gradcam", model, [])
+
+
+@pytest.mark.parametrize("samples", [1, 3, 16, 37])
+def test_noisy_copies_that_pass_together_give_what_they_give_one_by_one(
+    samples: int, images: Images
+) -> None:
+    model = random_model(keras.layers.Flatten(), seed=12, scale=0.05)
+    cam = SmoothGradCamPlusPlus(model, "features", samples=samples, noise_share=0.3, seed=5)
+    classifier = keras.Model(model.input, [model.output, model.get_layer("features").output])
+    for image, index in zip(images[:2], [0, 2], strict=True):
+        powers = []
+        for sample in range(samples):
+            noise = tf.random.stateless_normal(image.shape, seed=(5, sample))
+            noisy = tf.constant(image + 0.3 * np.ptp(image) * noise)[tf.newaxis]
+            with tf.GradientTape() as tape:
+                tape.watch(noisy)
+                logits, activations = classifier(noisy)
+                score = logits[0, index]
+            gradient = tape.gradient(score, activations).numpy().astype(np.float64)
+            powers.append([gradient, gradient**2, gradient**3])
+        plain = classifier(image[np.newaxis])[1]
+        weights = smooth_grad_cam_plus_plus_weights(plain, np.mean(powers, axis=0))
+        expected = render_heatmap(plain, weights, (12, 12))[0]
+        for batch in (image[np.newaxis], np.stack([image] * 3)):
+            np.testing.assert_allclose(cam(batch, [index] * len(batch))[-1], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -191,13 +255,14 @@ def test_one_trace_serves_all_classes_and_batches(images: Images) -> None:
     cam = make_cam("gradcam++", linear_model(), "features")
     for classes in ([0], [1], [0, 1], [1, 0, 2], [0, 0, 0, 0]):
         cam(images[: len(classes)], classes)
-    assert cam._probe.experimental_get_tracing_count() <= 2
+    cam.explain(images[:3])
+    assert cam._run.experimental_get_tracing_count() == 1
 
 
 def test_a_model_that_cannot_be_explained_is_refused() -> None:
     model = linear_model()
     with pytest.raises(ValueError, match="known are gradcam"):
-        make_cam("gradcam", model, "features")
+        make_cam("cam", model, "features")
     with pytest.raises(ValueError, match="no layer 'block14'"):
         make_cam("xgradcam", model, "block14")
     with pytest.raises(ValueError, match=r"must give \[batch, h, w, channels\]"):

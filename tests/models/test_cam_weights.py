@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.cam_weights import (
+    fuse_heatmaps,
     grad_cam_plus_plus_weights,
+    grad_cam_weights,
+    layer_cam_weights,
+    raise_to_powers,
     render_heatmap,
     smooth_grad_cam_plus_plus_weights,
     xgrad_cam_weights,
@@ -28,6 +32,11 @@ def drawn(seed: int, *, samples: int = 1) -> tuple[Array, Array]:
     gradients = generator.normal(size=(samples, 3, 4, 5, 6)) / 20
     gradients[:, :, 0] = 0
     return activations, gradients
+
+
+def moments(gradients: Array) -> tf.Tensor:
+    """Means of the powers over the noisy samples in front."""
+    return tf.reduce_mean(raise_to_powers(gradients), axis=1)
 
 
 def reference_plus_plus(activations: Array, gradients: Array, logits: Array | None = None) -> Array:
@@ -110,7 +119,9 @@ def test_weights_are_finite_at_any_size_of_the_gradient(
     stacked = np.stack([gradients] * samples)
     for weights in (
         grad_cam_plus_plus_weights(activations, gradients),
-        smooth_grad_cam_plus_plus_weights(activations, stacked),
+        smooth_grad_cam_plus_plus_weights(activations, moments(stacked)),
+        grad_cam_weights(activations, gradients),
+        layer_cam_weights(activations, gradients),
         xgrad_cam_weights(activations, gradients),
     ):
         heatmap = render_heatmap(activations, weights, (2, 2)).numpy()
@@ -123,23 +134,49 @@ def test_smooth_grad_cam_plus_plus_by_hand() -> None:
     # Two samples, sum A = 1. Left: g = 1, 3, so D1 = 2, D2 = 5, D3 = 14, alpha = 5/24.
     # Right: g = 1, 1, alpha = 1/3 = 8/24. With the last sample alone in place of D1: 23/13.
     gradients = np.stack([one_channel([[1, 1]]), one_channel([[3, 1]])])
-    weights = smooth_grad_cam_plus_plus_weights(one_channel([[0.5, 0.5]]), gradients)
+    weights = smooth_grad_cam_plus_plus_weights(one_channel([[0.5, 0.5]]), moments(gradients))
     np.testing.assert_allclose(weights, [[(5 * 2 + 8 * 1) / 13]], rtol=1e-6)
 
 
 def test_smooth_grad_cam_plus_plus_follows_the_means_of_the_powers() -> None:
     activations, gradients = drawn(3, samples=4)
-    weights = smooth_grad_cam_plus_plus_weights(activations, gradients)
+    weights = smooth_grad_cam_plus_plus_weights(activations, moments(gradients))
     np.testing.assert_allclose(weights, reference_plus_plus(activations, gradients), rtol=1e-5)
 
 
 def test_smooth_grad_cam_plus_plus_of_equal_samples_is_grad_cam_plus_plus() -> None:
     activations, gradients = drawn(4)
     np.testing.assert_allclose(
-        smooth_grad_cam_plus_plus_weights(activations, np.repeat(gradients, 5, axis=0)),
+        smooth_grad_cam_plus_plus_weights(activations, moments(np.repeat(gradients, 5, axis=0))),
         grad_cam_plus_plus_weights(activations, gradients[0]),
         rtol=1e-5,
     )
+
+
+def test_grad_cam_is_the_mean_of_the_gradient() -> None:
+    weights = grad_cam_weights(one_channel([[5, 0]]), one_channel([[2, -1]]))
+    np.testing.assert_allclose(weights, [[(2 - 1) / 2]])
+
+
+def test_layer_cam_follows_the_paper_position_by_position() -> None:
+    activations, gradients = drawn(9)
+    expected = np.zeros(activations.shape[:3])
+    for n, i, j, k in np.ndindex(activations.shape):
+        expected[n, i, j] += max(gradients[0, n, i, j, k], 0) * activations[n, i, j, k]
+    weights = layer_cam_weights(activations, gradients[0])
+    size = activations.shape[1:3]
+    np.testing.assert_allclose(
+        render_heatmap(activations, weights, size),
+        expected / expected.max(axis=(1, 2), keepdims=True),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_fused_maps_show_what_one_of_them_shows() -> None:
+    one, other = (tf.constant([[values]]) for values in ([1.0, 0.2, 0.0], [0.5, 0.7, 0.0]))
+    np.testing.assert_allclose(fuse_heatmaps([one, other]), [[[1.0, 0.7, 0.0]]])
+    np.testing.assert_array_equal(fuse_heatmaps([one]), one)
 
 
 def test_xgrad_cam_by_hand() -> None:
@@ -201,15 +238,21 @@ def test_pictures_of_a_batch_are_scaled_apart() -> None:
 
 
 def test_the_rules_run_in_a_graph_whose_batch_is_unknown() -> None:
+    rules = (
+        grad_cam_weights,
+        grad_cam_plus_plus_weights,
+        xgrad_cam_weights,
+        layer_cam_weights,
+    )
+
     @tf.function(input_signature=[tf.TensorSpec([None, 4, 5, 6]), tf.TensorSpec([None, 4, 5, 6])])
     def explain(activations: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rules = (grad_cam_plus_plus_weights, xgrad_cam_weights)
         return tuple(
             render_heatmap(activations, rule(activations, gradients), (8, 10)) for rule in rules
         )
 
     activations, gradients = (values.astype(np.float32) for values in drawn(8))
     traced = explain(activations, gradients[0])
-    for rule, heatmap in zip((grad_cam_plus_plus_weights, xgrad_cam_weights), traced, strict=True):
+    for rule, heatmap in zip(rules, traced, strict=True):
         eager = render_heatmap(activations, rule(activations, gradients[0]), (8, 10))
         np.testing.assert_allclose(heatmap, eager, atol=1e-6)
