@@ -19,7 +19,7 @@ import tensorflow as tf
 FILTERS = (16, 32, 64, 96, 128)
 """Of the stages of the encoder, each of which halves the picture; smaller pictures leave out the
 first ones."""
-CAM_LAYER = "merged"
+CAM_LAYER = "gated"
 # At Keras' 0.99 the moving statistics lag some hundred steps behind the weights, which is more
 # than an epoch here, and the validation loss is noise.
 BATCH_NORM_MOMENTUM = 0.9
@@ -139,13 +139,13 @@ def _merge(outputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         x = _convolve(x, fine.shape[-1], kernel=1, name=f"lateral{level}")
         x = keras.layers.UpSampling2D(name=f"enlarge{level}")(x)
         x = keras.layers.Concatenate(name=f"fine_and_coarse{level}")([fine, x])
-    return _convolve(x, outputs[0].shape[-1], name=CAM_LAYER)
+    return _convolve(x, outputs[0].shape[-1], name="merged")
 
 
 def _pool(merged: keras.KerasTensor, evidence: keras.KerasTensor) -> keras.KerasTensor:
     """Features of the picture: the mean knows texture, the maxima a defect that fills one cell."""
     gate = keras.layers.Activation("sigmoid", name="gate")(evidence)
-    gated = keras.layers.Multiply(name="gated")(
+    gated = keras.layers.Multiply(name=CAM_LAYER)(
         [merged, keras.ops.max(gate, axis=-1, keepdims=True)]
     )
     return keras.layers.Concatenate(name="pooled")(

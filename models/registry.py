@@ -127,7 +127,7 @@ class ModelSpec:
 
 MODELS: dict[str, ModelSpec] = {
     "autoencoder": ModelSpec(
-        cam_layer="merged",
+        cam_layer="gated",
         image_size=128,
         batch_size=16,
         epochs=30,

@@ -184,23 +184,23 @@ def _make_predict(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tenso
 def _make_explain(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tensor], Answers]:
     """As `_make_predict`, with the Grad-CAM++ map of the class decided for.
 
-    The gradient is that of the head alone: the picture passes through the rest once, forward.
+    The picture passes through the model once; the gradient is that of what lies above the layer.
     """
-    layer = model.get_layer(facts.cam_layer).output
-    outputs = {"activations": layer}
+    outputs = {
+        "activations": model.get_layer(facts.cam_layer).output,
+        "logits": model.get_layer("logits").output,
+    }
     if isinstance(model.output, dict):
         outputs["reconstruction"] = model.output["reconstruction"]
-    body = keras.Model(model.input, outputs)
-    head = keras.Model(layer, model.get_layer("logits").output)
+    whole = keras.Model(model.input, outputs)
 
     def explain(images: tf.Tensor) -> Answers:
-        seen = body(images, training=False)
-        activations = seen["activations"]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(activations)
-            logits = head(activations, training=False)
-            answers = judge(logits, facts)
-            evidence = tf.gather(logits, answers["label_index"], axis=1, batch_dims=1)
+            tape.watch(images)
+            seen = whole(images, training=False)
+            answers = judge(seen["logits"], facts)
+            evidence = tf.gather(seen["logits"], answers["label_index"], axis=1, batch_dims=1)
+        activations = seen["activations"]
         gradients = tape.gradient(evidence, activations)
         weights = cam_weights.grad_cam_plus_plus_weights(activations, gradients)
         heatmap = cam_weights.render_heatmap(activations, weights, model.input_shape[1:3])

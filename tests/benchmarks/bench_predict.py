@@ -28,7 +28,7 @@ def test_saved_model_against_keras_predict(tmp_path: Path) -> None:
     images = tmp_path / "pictures" / "test" / "images"
     paths = sorted(images.rglob("*.*"))
     model = build_autoencoder(image_size=128, channels=1, classes=2, mean=90.0, variance=900.0)
-    facts = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "merged", "letterbox")
+    facts = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "gated", "letterbox")
     write_saved_model(tmp_path / "1", model, facts)
     serve = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
 

@@ -92,7 +92,7 @@ def test_a_window_sees_what_a_network_of_its_size_would(channels: int) -> None:
 
 def test_evidence_lies_where_its_cells_are() -> None:
     model = build(image_size=64)
-    cells = keras.Model(model.get_layer(autoencoder.CAM_LAYER).output, model.output["evidence"])
+    cells = keras.Model(model.get_layer("merged").output, model.output["evidence"])
     features = np.zeros((1, 16, 16, 96), np.float32)
     weights = model.get_layer("evidence")
     weights.set_weights([np.ones_like(weights.get_weights()[0]), np.array([-3.0], np.float32)])
@@ -117,9 +117,7 @@ def test_the_decoder_lays_its_pixels_row_by_row(channels: int) -> None:
 
 def test_the_evidence_gates_the_head() -> None:
     model = build(box_classes=2)
-    head = keras.Model(
-        model.get_layer(autoencoder.CAM_LAYER).output, model.get_layer("pooled").output
-    )
+    head = keras.Model(model.get_layer("merged").output, model.get_layer("pooled").output)
     layer = model.get_layer("evidence")
     kernel, _ = layer.get_weights()
     features = np.random.default_rng(0).uniform(0, 1, head.input_shape[1:])[np.newaxis]

@@ -14,8 +14,8 @@ from models.autoencoder import build_autoencoder
 from models.picture import decode_picture, standardize_pictures
 from models.serving import ServingFacts, judge, write_saved_model
 
-IO_NIO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.25, "merged", "stretch")
-SIX = ServingFacts(("a", "b", "io"), ("a", "b"), "", 0.0, "merged", "stretch")
+IO_NIO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.25, "gated", "stretch")
+SIX = ServingFacts(("a", "b", "io"), ("a", "b"), "", 0.0, "gated", "stretch")
 
 
 def png(size: tuple[int, int], seed: int, *, deep: bool = False) -> bytes:
@@ -179,7 +179,7 @@ def test_the_served_map_is_the_map_of_the_explain_stage(saved: tuple) -> None:
     encoded = [png((32, 32), seed) for seed in range(3)]
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(e))) for e in encoded])[..., None]
     served = loaded.signatures["explain"](image_bytes=tf.constant(encoded))
-    cam = make_cam("gradcam++", model, "merged")
+    cam = make_cam("gradcam++", model, "gated")
     expected = cam(pixels.astype(np.float32), served["label_index"].numpy().tolist())
     np.testing.assert_allclose(served["heatmap"], expected, atol=1e-4)
 

@@ -26,9 +26,9 @@ from pipeline.rundir import RunDir
 from pipeline.stages import predict
 from records.errors import InputError
 
-TWO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "merged", "letterbox")
+TWO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "gated", "letterbox")
 THREE = ServingFacts(
-    ("copies.json", "../up", "io"), ("copies.json", "../up"), "", 0.0, "merged", "stretch"
+    ("copies.json", "../up", "io"), ("copies.json", "../up"), "", 0.0, "gated", "stretch"
 )
 
 
