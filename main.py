@@ -137,6 +137,19 @@ flags.DEFINE_bool(
     "For eval: also judge the test pictures with noise, blur, other light, JPEG artefacts, shifted "
     "and turned; takes as long as 29 evaluations.",
 )
+flags.DEFINE_string("cam_methods", "", "For explain: such as gradcam++,layercam; '': all methods.")
+flags.DEFINE_string(
+    "cam_layers", "", "For explain: layers, with commas, that maps are fused of; '': the model's."
+)
+flags.DEFINE_string(
+    "cam_class", "predicted", "For explain: whose evidence is shown: predicted, true or a class."
+)
+flags.DEFINE_integer(
+    "feature_maps", 0, "For explain: show what every convolution gives, of so many pictures."
+)
+flags.DEFINE_bool(
+    "faithfulness", False, "For explain: measure how far maps can be believed; takes minutes."
+)
 flags.DEFINE_string("images", "", "For predict: a file, a folder or a glob.")
 flags.DEFINE_string("output_dir", None, "For predict: copy the pictures into one folder a class.")
 flags.DEFINE_bool("strict", False, "End the run when there is anything to find fault with.")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.flag_checks import LEAST, require_one_of, require_regex, require_weight
 from pipeline.operations import parse_augmentation
 from records.errors import InputError
 
@@ -63,6 +62,13 @@ class Settings:
         gate: For `eval`: whether a defect that only the baseline catches ends the run with 3.
         eval_records: For `eval`: a folder of other records to evaluate on, or None.
         robustness: For `eval`: whether the test pictures are judged perturbed as well.
+        cam_methods: For `explain`: methods of class activation maps, of `models.cam.METHODS`,
+            divided by commas; empty: all.
+        cam_layers: For `explain`: layer that the maps are made of, or several, fused, divided by
+            commas; empty: the model's own.
+        cam_class: For `explain`: the class whose evidence is shown: `predicted`, `true` or a name.
+        feature_maps: For `explain`: of how many pictures every convolution is shown.
+        faithfulness: For `explain`: whether it is measured how far the maps can be believed.
         images: For `predict`: a file, a folder or a glob.
         output_dir: For `predict`: where to copy pictures into one folder a class, or None.
         strict: Whether anything to find fault with ends the run.
@@ -106,6 +112,11 @@ class Settings:
     gate: bool = False
     eval_records: Path | None = None
     robustness: bool = False
+    cam_methods: str = ""
+    cam_layers: str = ""
+    cam_class: str = "predicted"
+    feature_maps: int = 0
+    faithfulness: bool = False
     images: str = ""
     output_dir: Path | None = None
     strict: bool = False
@@ -122,19 +133,19 @@ class Settings:
         Raises:
             InputError: A value is out of range or a flag that the stage needs is missing.
         """
-        _require_one_of("stage", self.stage, STAGES)
-        _require_one_of("layout", self.layout, LAYOUTS)
-        _require_one_of("to", self.to, TARGETS)
-        _require_one_of("resize", self.resize, RESIZES)
-        _require_one_of("pretraining", self.pretraining, PRETRAININGS)
+        require_one_of("stage", self.stage, STAGES)
+        require_one_of("layout", self.layout, LAYOUTS)
+        require_one_of("to", self.to, TARGETS)
+        require_one_of("resize", self.resize, RESIZES)
+        require_one_of("pretraining", self.pretraining, PRETRAININGS)
         if not 0 <= self.learning_rate <= 1:
             raise InputError(
                 f"--learning_rate={self.learning_rate:g} is no learning rate.",
                 "Give a small number such as 0.001, or 0 for the model's own.",
             )
-        _require_weight("reconstruction_weight", self.reconstruction_weight, own=True)
-        _require_weight("evidence_weight", self.evidence_weight, own=False)
-        for name, least in _LEAST.items():
+        require_weight("reconstruction_weight", self.reconstruction_weight, own=True)
+        require_weight("evidence_weight", self.evidence_weight, own=False)
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if value < least:
                 raise InputError(f"--{name}={value} is too small.", f"Give {least} or more.")
@@ -166,7 +177,7 @@ class Settings:
                     f"--{name} is for --stage=records, not for --stage={self.stage}.",
                     "Add --stage=records, or leave it out.",
                 )
-        _require_regex(self.group_regex)
+        require_regex(self.group_regex)
         if self.stage == "predict" and not self.images:
             raise InputError(
                 "--stage=predict needs pictures to judge.",
@@ -213,37 +224,3 @@ class Settings:
                 "would be taken for pictures by the next.",
                 "Give a --work_dir outside the folder of pictures.",
             )
-
-
-_LEAST = {
-    "seed": 0,
-    "image_size": 0,
-    "batch_size": 0,
-    "epochs": -1,
-    "pretrain_epochs": -1,
-    "labels_per_class": 0,
-    "views": 0,
-    "full_epochs": 0,
-    "workers": 0,
-}
-
-
-def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"--{name}={value} is unknown.", f"Give one of: {', '.join(choices)}.")
-
-
-def _require_weight(name: str, weight: float, *, own: bool) -> None:
-    if not (0 <= weight < math.inf or (own and weight == -1)):
-        remedy = "Give 0 or more, or -1 for the model's own." if own else "Give 0 or more."
-        raise InputError(f"--{name}={weight:g} is no weight.", remedy)
-
-
-def _require_regex(text: str) -> None:
-    try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"--group_regex={text} is no regular expression: {error}.",
-            r"Give one such as 'board(\d+)_': pictures with the same number stay together.",
-        ) from error

@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 
 from pipeline.calibration_plot import calibration_figure
 from pipeline.curves_plot import curves_figure, operating_figure
+from pipeline.faithfulness_plot import faithfulness_figure, sanity_figure
 from pipeline.history_plot import history_figure, read_history
+from pipeline.localization_plot import localization_figure
 from pipeline.matrix_plot import confusion_figure
 from pipeline.robustness_plot import robustness_figure
 from records.atomic import replacing
@@ -24,11 +26,14 @@ __all__ = [
     "calibration_figure",
     "confusion_figure",
     "curves_figure",
+    "faithfulness_figure",
     "history_figure",
+    "localization_figure",
     "operating_figure",
     "png_bytes",
     "read_history",
     "robustness_figure",
+    "sanity_figure",
     "write_history",
     "write_png",
 ]

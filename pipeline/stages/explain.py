@@ -1,25 +1,26 @@
-"""The stage `explain`: pictures of where the model looked, for errors and for some it got right."""
+"""The stage `explain`: where the model looked, in pictures and in figures."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from models import files
-from models.cam import METHODS, ClassActivationMap, make_cam
-from models.picture import crop_to_picture, decode_picture
+from models.feature_maps import FeatureMaps
 from pipeline import overlay
 from pipeline.config import Settings
 from pipeline.evaluation import read_evaluation
+from pipeline.explaining.makers import MapMakers, open_map_makers, read_split
+from pipeline.explaining.scores import write_beliefs, write_localization
+from pipeline.feature_maps import LayerMaps, draw_layer, draw_overview, draw_row
 from pipeline.filenames import digested_name, safe_name
-from pipeline.modelfacts import ModelFacts, input_form
+from pipeline.modelfacts import ModelFacts
 from pipeline.predictions import Predictions
 from pipeline.report import write_report
 from pipeline.rundir import RunDir
@@ -27,17 +28,11 @@ from pipeline.selection import choose_pictures
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
-from records.parsing import parse_record
 from records.types import AnnotatedObject, BoundingBox
 
 INDEX_NAME = "maps.json"
 
 _BATCH_SIZE = 8
-_TITLES = {
-    "gradcam++": "Grad-CAM++",
-    "smoothgradcam++": "Smooth Grad-CAM++",
-    "xgradcam": "XGrad-CAM",
-}
 
 
 @dataclass(frozen=True)
@@ -61,19 +56,20 @@ def run(settings: Settings) -> None:
     """Explains errors and some right answers of the test split, and writes the report anew.
 
     Raises:
-        InputError: What an earlier stage left is damaged, or the records have changed since.
+        InputError: A flag does not fit the model, what an earlier stage left is damaged, or the
+            records have changed since.
     """
     run_dir = RunDir(settings.work_dir, settings.model)
-    count = write_maps(run_dir)
+    count = write_maps(run_dir, settings)
     print(f"Explained {count} pictures: {run_dir.explain}")
     print(f"Report: {write_report(run_dir)}")
 
 
-def write_maps(run_dir: RunDir) -> int:
-    """Writes `explain/`: a PNG for each chosen picture, one sheet a class, and `maps.json`.
+def write_maps(run_dir: RunDir, settings: Settings) -> int:
+    """Writes `explain/`: a PNG for each chosen picture, one sheet a class, scores, and `maps.json`.
 
-    What is explained is the class decided for, as in the signature `explain` of the SavedModel.
-    Maps of an earlier run are removed.
+    What is explained is the class decided for, as in the signature `explain` of the SavedModel, if
+    the settings name no other. What an earlier run wrote is removed.
 
     Returns:
         The number of pictures explained.
@@ -81,16 +77,15 @@ def write_maps(run_dir: RunDir) -> int:
     Raises:
         InputError: As `run`.
     """
-    facts = ModelFacts.read(run_dir.config)
-    predictions = read_evaluation(run_dir, facts).predictions
-    chosen = _choose(predictions, facts)
-    records = _read_records(run_dir, facts, {item.source_id for item in chosen})
-    model = files.load_model(facts.require_weights(run_dir.weights))
-    cams = {_TITLES[method]: make_cam(method, model, facts.cam_layer) for method in METHODS}
+    makers = open_map_makers(run_dir, settings)
+    predictions = read_evaluation(run_dir, makers.facts).predictions
+    chosen = _choose(predictions, makers.facts)
+    manifest = read_manifest(run_dir.records)
+    records = _find_records(run_dir, makers.facts, manifest, [item.source_id for item in chosen])
     _remove_earlier(run_dir.explain)
     panels: dict[str, list[Image.Image]] = {}
     with tqdm(total=len(chosen), desc="explain", unit="pictures", disable=None) as bar:
-        for item, explanation in _explain(chosen, records, cams, facts):
+        for item, explanation in _explain(chosen, records, makers):
             drawn = overlay.draw_explanation(explanation)
             overlay.write_png(run_dir.explain / picture_file(item.source_id), drawn)
             # Of the originals only the small drawing is kept: they may be large.
@@ -101,8 +96,39 @@ def write_maps(run_dir: RunDir) -> int:
     for name, figures in panels.items():
         sheet = overlay.set_contact_sheet(figures, title=f"True class {name}")
         overlay.write_png(run_dir.explain / sheet_file(name), sheet)
+    for item in chosen[: settings.feature_maps]:
+        write_feature_maps(
+            run_dir.explain / "feature_maps" / digested_name(item.source_id),
+            makers,
+            records[item.source_id],
+        )
+    answers = dict(
+        zip(
+            predictions.source_ids,
+            (predictions.classes[index] for index in predictions.predicted),
+            strict=True,
+        )
+    )
+    write_localization(run_dir.explain, makers, manifest, answers)
+    if settings.faithfulness:
+        write_beliefs(run_dir.explain, makers, manifest)
     write_json(run_dir.explain / INDEX_NAME, [_index_entry(item) for item in chosen])
     return len(chosen)
+
+
+def write_feature_maps(folder: Path, makers: MapMakers, record: Mapping[str, Any]) -> None:
+    """Writes what every convolution gives for a picture: a sheet each, and `overview.png`."""
+    feature_maps = FeatureMaps(makers.model)
+    rows = []
+    (image,) = makers.decode([record]).numpy()
+    found = zip(feature_maps.convolutions, feature_maps(image), strict=True)
+    for number, (convolution, (name, maps)) in enumerate(found, start=1):
+        layer = LayerMaps(name, makers.lay_back(maps, record), convolution.shown)
+        overlay.write_png(folder / f"{number:02d}_{safe_name(name)}.png", draw_layer(layer))
+        rows.append(draw_row(layer))
+    picture = overlay.decode_original(record["encoded"])
+    overview = draw_overview(picture, rows, title=record["source_id"].decode())
+    overlay.write_png(folder / "overview.png", overview)
 
 
 def picture_file(source_id: str) -> str:
@@ -115,7 +141,7 @@ def sheet_file(class_name: str) -> str:
     return f"sheet_{safe_name(class_name)}.png"
 
 
-def format_caption(item: Judged, fail_classes: Sequence[str]) -> str:
+def format_caption(item: Judged, fail_classes: Sequence[str], *, explained: str) -> str:
     """Says what was right or wrong, what the maps show, and which picture it is."""
     stopped, to_stop = item.predicted in fail_classes, item.true in fail_classes
     if item.predicted == item.true:
@@ -127,7 +153,7 @@ def format_caption(item: Judged, fail_classes: Sequence[str]) -> str:
     return (
         f"{verdict}: true {item.true}, predicted {item.predicted}, "
         f"probability of {item.predicted} {item.probability:.1%}\n"
-        f"Maps: what speaks for {item.predicted}\n{item.source_id}"
+        f"Maps: what speaks for {explained}\n{item.source_id}"
     )
 
 
@@ -150,14 +176,19 @@ def _choose(predictions: Predictions, facts: ModelFacts) -> list[Judged]:
     ]
 
 
-def _read_records(
-    run_dir: RunDir, facts: ModelFacts, source_ids: set[str]
+def _find_records(
+    run_dir: RunDir, facts: ModelFacts, manifest: Manifest, source_ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The parsed records of some test pictures, by source id."""
-    manifest = read_manifest(run_dir.records)
-    is_same = facts.records_digest == manifest.digest
-    found = dict(_find_records(manifest, source_ids)) if is_same else {}
-    if found.keys() != source_ids:
+    """The test pictures with these names.
+
+    Raises:
+        InputError: The records have changed since the model and its evaluation were made of them.
+    """
+    wanted, found = set(source_ids), {}
+    if facts.records_digest == manifest.digest:
+        named = ((record["source_id"].decode(), record) for record in read_split(manifest, "test"))
+        found = {name: record for name, record in named if name in wanted}
+    if found.keys() != wanted:
         raise InputError(
             f"{run_dir.records} has changed since {run_dir.weights} and {run_dir.predictions} "
             "were made from it.",
@@ -167,52 +198,27 @@ def _read_records(
     return found
 
 
-def _find_records(manifest: Manifest, source_ids: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    shards = tf.data.TFRecordDataset([str(path) for path in manifest.shard_paths("test")])
-    for record in shards.map(parse_record).as_numpy_iterator():
-        source_id = record["source_id"].decode()
-        if source_id in source_ids:
-            yield source_id, record
-
-
 def _explain(
-    chosen: Sequence[Judged],
-    records: Mapping[str, dict[str, Any]],
-    cams: Mapping[str, ClassActivationMap],
-    facts: ModelFacts,
+    chosen: Sequence[Judged], records: Mapping[str, dict[str, Any]], makers: MapMakers
 ) -> Iterator[tuple[Judged, overlay.Explanation]]:
     for start in range(0, len(chosen), _BATCH_SIZE):
         batch = chosen[start : start + _BATCH_SIZE]
-        encoded = [records[item.source_id]["encoded"] for item in batch]
-        images = tf.stack([_decode(picture, facts) for picture in encoded])
-        classes = [facts.classes.index(item.predicted) for item in batch]
-        maps = {title: cam(images, classes) for title, cam in cams.items()}
-        for row, item in enumerate(batch):
-            record = records[item.source_id]
+        found = [records[item.source_id] for item in batch]
+        names = [makers.choose_class(true=item.true, predicted=item.predicted) for item in batch]
+        maps = makers.explain(makers.decode(found), names)
+        for row, (item, record, name) in enumerate(zip(batch, found, names, strict=True)):
             yield (
                 item,
                 overlay.Explanation(
-                    picture=overlay.decode_original(encoded[row]),
+                    picture=overlay.decode_original(record["encoded"]),
                     heatmaps={
-                        title: _lay_back(heatmaps[row], record, facts)
+                        title: makers.lay_back(heatmaps[row], record)
                         for title, heatmaps in maps.items()
                     },
                     objects=_read_objects(record),
-                    caption=format_caption(item, facts.fail_classes),
+                    caption=format_caption(item, makers.facts.fail_classes, explained=name),
                 ),
             )
-
-
-def _decode(encoded: bytes, facts: ModelFacts) -> tf.Tensor:
-    return decode_picture(tf.constant(encoded), **input_form(facts))
-
-
-def _lay_back(
-    heatmap: overlay.Heatmap, record: Mapping[str, Any], facts: ModelFacts
-) -> overlay.Heatmap:
-    """Of a heatmap of the model's input, the part that covers the picture."""
-    width, height = int(record["width"]), int(record["height"])
-    return crop_to_picture(heatmap, width, height, resize=facts.resize)
 
 
 def _read_objects(record: Mapping[str, Any]) -> tuple[AnnotatedObject, ...]:
@@ -237,5 +243,5 @@ def _index_entry(item: Judged) -> dict[str, str | float]:
 def _remove_earlier(folder: Path) -> None:
     # The index goes first: what it names is then never missing.
     (folder / INDEX_NAME).unlink(missing_ok=True)
-    for path in folder.glob("*.png"):
-        path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)

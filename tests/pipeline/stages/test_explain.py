@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +17,9 @@ from models import files
 from models.autoencoder import build_autoencoder
 from models.cam import make_cam
 from models.picture import RESIZES, decode_picture
+from pipeline.config import Settings
 from pipeline.evaluation import digest_evaluation
+from pipeline.explaining.makers import find_boxes
 from pipeline.overlay import blend_heatmap
 from pipeline.predictions import Predictions, write_predictions
 from pipeline.rundir import RunDir
@@ -106,11 +110,15 @@ def evaluated(tmp_path: Path) -> RunDir:
     return run_dir
 
 
+def explain(run_dir: RunDir, **flags: Any) -> int:
+    return write_maps(run_dir, Settings(stage="explain", work_dir=run_dir.root, **flags))
+
+
 def test_maps_sheets_and_index_are_written_and_old_ones_removed(evaluated: RunDir) -> None:
     evaluated.explain.mkdir()
     (evaluated.explain / "old.png").touch()
-    (evaluated.explain / "localization.csv").touch()
-    assert write_maps(evaluated) == 10
+    (evaluated.explain / "feature_maps").mkdir()
+    assert explain(evaluated) == 10
     index = json.loads((evaluated.explain / "maps.json").read_text())
     # Errors first, of them the escape; "test 1.png" is nio.
     assert [(item["true"], item["predicted"]) for item in index[:2]] == [
@@ -120,27 +128,28 @@ def test_maps_sheets_and_index_are_written_and_old_ones_removed(evaluated: RunDi
     assert index[0]["source_id"] == "test 1.png"
     assert {item["probability"] for item in index} == {0.75}
     expected = {item["file"] for item in index}
-    expected |= {"sheet_io.png", "sheet_nio.png", "maps.json", "localization.csv"}
+    expected |= {"sheet_io.png", "sheet_nio.png", "maps.json"}
+    expected |= {f"localization.{kind}" for kind in ("csv", "json", "png")}
     assert {path.name for path in evaluated.explain.iterdir()} == expected
     with Image.open(evaluated.explain / index[0]["file"]) as figure:
-        # 60 x 30 pixels six times enlarged, in two columns.
-        assert figure.width == 2 * (6 * 60 + 10) + 10
+        # 60 x 30 pixels six times enlarged, the picture and five maps in three columns.
+        assert figure.width == 3 * (6 * 60 + 10) + 10
 
 
 @pytest.mark.parametrize("resize", RESIZES)
 def test_a_map_lies_where_the_model_saw_the_picture(evaluated: RunDir, resize: str) -> None:
     facts = json.loads(evaluated.config.read_text())
     evaluated.config.write_text(json.dumps(facts | {"resize": resize}))
-    write_maps(evaluated)
+    explain(evaluated, cam_methods="gradcam++")
     source = evaluated.root.parent / "test 1.png"
     image = decode_picture(source.read_bytes(), image_size=32, channels=1, resize=resize)
     # 60 x 30 pixels: 32 x 16 of the 32 x 32 under letterbox.
     rows = slice(8, 24) if resize == "letterbox" else slice(None)
-    cam = make_cam("gradcam++", files.load_model(evaluated.weights), "merged")
+    cam = make_cam("gradcam++", files.load_model(evaluated.weights), "gated")
     heatmap = cam(image[None], [0])[0, rows]
     expected = blend_heatmap(Image.open(source).convert("RGB").resize((360, 180), 0), heatmap)
     with Image.open(evaluated.explain / picture_file(source.name)) as figure:
-        # Of the first row the second panel, below its title.
+        # Of the only row the second panel, below its title.
         panel = np.asarray(figure.crop((380, 30, 740, 210)), int)
     # The box is drawn over it as well, left of here.
     difference = np.abs(panel - np.asarray(expected, int))[:, 170:]
@@ -149,9 +158,9 @@ def test_a_map_lies_where_the_model_saw_the_picture(evaluated: RunDir, resize: s
 
 
 def test_the_same_run_gives_the_same_maps(evaluated: RunDir) -> None:
-    write_maps(evaluated)
+    explain(evaluated)
     first = {path.name: path.read_bytes() for path in evaluated.explain.iterdir()}
-    write_maps(evaluated)
+    explain(evaluated)
     assert {path.name: path.read_bytes() for path in evaluated.explain.iterdir()} == first
 
 
@@ -159,7 +168,87 @@ def test_records_made_anew_are_refused(evaluated: RunDir) -> None:
     facts = json.loads(evaluated.config.read_text())
     evaluated.config.write_text(json.dumps(facts | {"records_digest": "0" * 64}))
     with pytest.raises(InputError, match="has changed since"):
-        write_maps(evaluated)
+        explain(evaluated)
+
+
+def test_scores_are_of_the_boxes_of_what_must_be_found(evaluated: RunDir) -> None:
+    explain(evaluated, cam_methods="gradcam,layercam")
+    with (evaluated.explain / "localization.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    methods = ["Grad-CAM", "LayerCAM", "centre", "uniform", "reconstruction error"]
+    assert [row["method"] for row in rows[::2]] == methods
+    assert {row["class"] for row in rows} == {"(mean over classes)", "nio"}
+    # 5 of the 10 test pictures are nio, one of them an escape; the box is 20 x 10 of 60 x 30.
+    assert {row["pictures"] for row in rows} == {"5"}
+    assert {row["right_pictures"] for row in rows} == {"4"}
+    uniform = rows[-4]
+    assert uniform["method"] == "uniform"
+    inside = len(range(3, 13)) * len(range(3, 9))  # of 32 x 16 cells of the letterboxed picture
+    for name in ("area", "pointing", "energy"):
+        assert float(uniform[name]) == pytest.approx(inside / (32 * 16), abs=0.02)
+    assert float(uniform["energy_ratio"]) == pytest.approx(1)
+
+
+def test_every_convolution_is_shown_of_as_many_pictures_as_asked(evaluated: RunDir) -> None:
+    explain(evaluated, cam_methods="gradcam", feature_maps=2)
+    folders = sorted((evaluated.explain / "feature_maps").iterdir())
+    assert len(folders) == 2
+    names = [path.name for path in sorted(folders[0].iterdir())]
+    assert names[0] == "01_reduce1_conv.png"
+    assert names[-1] == "overview.png"
+    assert len(names) == 10
+
+
+def test_how_far_maps_can_be_believed_is_measured_when_asked(evaluated: RunDir) -> None:
+    before = evaluated.weights.read_bytes()
+    explain(evaluated, cam_methods="gradcam,xgradcam", faithfulness=True)
+    found = json.loads((evaluated.explain / "faithfulness.json").read_text())["methods"]
+    assert [one["method"] for one in found] == ["Grad-CAM", "XGrad-CAM", "random", "uniform"]
+    assert {one["pictures"] for one in found} == {10}
+    sane = json.loads((evaluated.explain / "sanity.json").read_text())
+    assert [one["method"] for one in sane] == ["Grad-CAM", "XGrad-CAM"]
+    assert {one["pictures"] for one in sane} == {8}
+    for name in ("faithfulness", "sanity"):
+        assert (evaluated.explain / f"{name}.csv").stat().st_size > 0
+        assert (evaluated.explain / f"{name}.png").stat().st_size > 0
+    assert evaluated.weights.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"cam_methods": "gradcam,cam"}, "cam is unknown"),
+        ({"cam_layers": "merged,nothing"}, "no layer 'nothing'"),
+        ({"cam_layers": "logits"}, "must give"),
+        ({"cam_class": "void"}, "no class of the model"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(
+    evaluated: RunDir, flags: dict[str, str], message: str
+) -> None:
+    (evaluated.explain).mkdir()
+    (evaluated.explain / "kept.png").touch()
+    with pytest.raises(InputError, match=message):
+        explain(evaluated, **flags)
+    assert (evaluated.explain / "kept.png").exists()
+
+
+def test_the_class_explained_can_be_chosen(evaluated: RunDir) -> None:
+    found = {}
+    for name in ("predicted", "true", "io", "nio"):
+        explain(evaluated, cam_methods="gradcam", cam_class=name)
+        found[name] = (evaluated.explain / picture_file("test 1.png")).read_bytes()
+    # Is nio, was taken for io.
+    assert found["predicted"] == found["io"]
+    assert found["true"] == found["nio"]
+    assert found["io"] != found["nio"]
+
+
+def test_boxes_are_those_of_the_class_or_all() -> None:
+    boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], np.float32)
+    record = {"boxes": boxes, "box_names": [b"crack", b"nio"]}
+    np.testing.assert_array_equal(find_boxes(record, "nio"), boxes[1:])
+    np.testing.assert_array_equal(find_boxes(record, "io"), boxes)
 
 
 @given(st.lists(st.text(max_size=100), unique=True, max_size=5))
@@ -188,8 +277,10 @@ def test_file_names_can_be_read() -> None:
     ],
 )
 def test_captions_name_the_costly_errors(true: str, predicted: str, verdict: str) -> None:
-    caption = format_caption(Judged("a/b.png", true, predicted, 0.8731), ("nio", "crack"))
+    caption = format_caption(
+        Judged("a/b.png", true, predicted, 0.8731), ("nio", "crack"), explained="io"
+    )
     assert caption.startswith(f"{verdict}: true {true}, predicted {predicted}")
     assert "87.3%" in caption
-    assert f"what speaks for {predicted}" in caption
+    assert "what speaks for io" in caption
     assert caption.endswith("a/b.png")

@@ -1,0 +1,1 @@
+"""What the stage `explain` is made of: maps by the model, and what they are worth."""
