@@ -53,8 +53,8 @@ class XGradCam(ClassActivationMap):
 class SmoothGradCamPlusPlus(ClassActivationMap):
     """Smooth Grad-CAM++: see `cam_weights.smooth_grad_cam_plus_plus_weights`.
 
-    Where the logits are linear in the layer's activations (mean pooling and one dense layer, as in
-    our Xception) the gradient is the same for every picture, and the map is that of Grad-CAM++.
+    Where the logits are linear in the layer's activations (above it nothing but mean pooling and a
+    dense layer) the gradient is the same for every picture, and the map is that of Grad-CAM++.
 
     The noise is Gaussian, with a standard deviation of `noise_share` of each picture's own range,
     and drawn from a fixed seed: the same picture has the same map, alone or in a batch. Values
@@ -80,10 +80,10 @@ class SmoothGradCamPlusPlus(ClassActivationMap):
         noise_share: float = NOISE_SHARE,
         seed: int = 0,
     ) -> None:
-        super().__init__(model, layers)
         self.samples = samples
         self.noise_share = noise_share
         self.seed = seed
+        super().__init__(model, layers)
 
     def _measure(self, images: tf.Tensor, class_indices: tf.Tensor) -> Measured:
         logits, layers = super()._measure(images, class_indices)

@@ -78,7 +78,10 @@ class ClassActivationMap(ModelVisualization):
         super().__init__(model, model_modifier=[_keep_logits, *modifiers], clone=False)
         self.class_count: int = self.model.outputs[0].shape[-1]
         picture = tf.TensorSpec([None, *self.model.inputs[0].shape[1:]], tf.float32)
-        self._run = tf.function(self.trace, [picture, tf.TensorSpec([None], tf.int64)])
+        # Traced here and not at the first call: TensorFlow warns of five methods as of five traces.
+        self._run = tf.function(self.trace).get_concrete_function(
+            picture, tf.TensorSpec([None], tf.int64)
+        )
 
     def __call__(self, images: npt.ArrayLike, class_indices: Sequence[int]) -> Heatmaps:
         """The maps alone; see `explain`."""
@@ -106,7 +109,7 @@ class ClassActivationMap(ModelVisualization):
             indices = np.full(count, _PREDICTED, np.int64)
         else:
             indices = self._checked_indices(class_indices, pictures=count)
-        return Explained(*(output.numpy() for output in self._run(batch, indices)))
+        return Explained(*(output.numpy() for output in self._run(batch, tf.constant(indices))))
 
     def trace(self, images: tf.Tensor, class_indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """`explain` as part of a graph, such as that of a SavedModel.

@@ -139,7 +139,7 @@ MODELS: dict[str, ModelSpec] = {
         pretraining="plain",
     ),
     "xception": ModelSpec(
-        cam_layer="block14_sepconv2_act",
+        cam_layer="block13_sepconv1_act",
         image_size=200,
         batch_size=32,
         epochs=16,

@@ -80,6 +80,11 @@ def test_the_figures_are_those_of_the_predictions(
     assert metrics["accuracy"]["value"] == len(hits) / 40
 
 
+def predictions(work_dir: Path, model: str) -> list[dict[str, str]]:
+    with (work_dir / model / "eval" / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_maps_are_pictures_of_test_pictures(run: tuple[Path, str, str]) -> None:
     work_dir, model, _ = run
     maps = json.loads((work_dir / model / "explain" / "maps.json").read_text())
@@ -88,6 +93,14 @@ def test_maps_are_pictures_of_test_pictures(run: tuple[Path, str, str]) -> None:
         assert entry["source_id"].startswith("test/")
         with Image.open(work_dir / model / "explain" / entry["file"]) as picture:
             assert picture.width >= 2 * 256  # at least two panels of 256 px
+    with (work_dir / model / "explain" / "localization.csv").open(newline="") as file:
+        rows = {(row["method"], row["class"]): row for row in csv.DictReader(file)}
+    uniform = rows["uniform", "nio"]  # all test pictures of nio have boxes
+    assert int(uniform["pictures"]) == sum(
+        row["true"] == "nio" for row in predictions(work_dir, model)
+    )
+    assert uniform["pointing"] == uniform["area"]
+    assert ("Grad-CAM++", "nio") in rows and ("Grad-CAM++", "io") not in rows
 
 
 def test_predict_gives_the_evaluations_answers(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +14,7 @@ from tf_keras_vis.layercam import Layercam
 from tf_keras_vis.utils.scores import CategoricalScore
 
 from models.autoencoder import build_autoencoder
-from models.cam import METHODS, SmoothGradCamPlusPlus, make_cam
+from models.cam import METHODS, GradCam, SmoothGradCamPlusPlus, make_cam
 from models.cam_weights import render_heatmap, smooth_grad_cam_plus_plus_weights
 
 Images = npt.NDArray[np.float32]
@@ -252,11 +255,18 @@ def test_maps_of_the_autoencoder_come_from_its_classifier(method: str) -> None:
 
 
 def test_one_trace_serves_all_classes_and_batches(images: Images) -> None:
-    cam = make_cam("gradcam++", linear_model(), "features")
+    traces = []
+
+    class Counted(GradCam):
+        def trace(self, images: tf.Tensor, class_indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            traces.append(images.shape)
+            return super().trace(images, class_indices)
+
+    cam = Counted(linear_model(), "features")
     for classes in ([0], [1], [0, 1], [1, 0, 2], [0, 0, 0, 0]):
         cam(images[: len(classes)], classes)
     cam.explain(images[:3])
-    assert cam._run.experimental_get_tracing_count() == 1
+    assert traces == [(None, 12, 12, 2)]
 
 
 def test_a_model_that_cannot_be_explained_is_refused() -> None:
@@ -291,3 +301,14 @@ def test_maps_have_the_size_of_the_picture_not_of_the_layer() -> None:
     model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(features)))
     maps = make_cam("xgradcam", model, "features")(tf.ones([1, 16, 24, 1]), [0])
     assert maps.shape == (1, 16, 24)
+
+
+def test_the_lines_of_the_readme_explain_a_model_of_keras() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (lines,) = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
+    found: dict[str, Any] = {"pictures": pictures}
+    exec(lines, found)
+    np.testing.assert_allclose(found["logits"], found["model"](pictures), atol=1e-4)
+    assert found["heatmaps"].shape == (2, 224, 224)
+    assert found["heatmaps"].max() in (0, 1)
