@@ -5,6 +5,7 @@ Xception: F. Chollet, "Xception: Deep Learning with Depthwise Separable Convolut
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -163,10 +164,10 @@ def calibrate_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> No
     for norm in norms:
         norm.momentum = 0.0  # the moving statistics are then those of the last batch
 
-    @tf.function
-    def observe(images: tf.Tensor) -> None:
-        model(images, training=True)
-
+    # Traced once by name: TensorFlow warns of one that is called and traced at every calibration.
+    observe = tf.function(functools.partial(model, training=True)).get_concrete_function(
+        tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+    )
     for images in batches:
         observe(images)
         means.append([norm.moving_mean.numpy() for norm in norms])

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from models import cam_weights
-from models.cam_base import ClassActivationMap, Measured, name_predicted
+from models.cam_base import ClassActivationMap, Layers
 
 # Smilkov et al., "SmoothGrad", 2017, arXiv 1706.03825, add 10 to 20 % of the range to photographs.
 # On steel textures 10 % made the autoencoder decide otherwise on six pictures of ten, 2 % on none.
@@ -85,23 +85,17 @@ class SmoothGradCamPlusPlus(ClassActivationMap):
         self.seed = seed
         super().__init__(model, layers)
 
-    def _measure(self, images: tf.Tensor, class_indices: tf.Tensor) -> Measured:
-        logits, layers = super()._measure(images, class_indices)
-        indices = name_predicted(class_indices, logits)
+    def _refine(self, images: tf.Tensor, class_indices: tf.Tensor, layers: Layers) -> Layers:
         activations = [activation for activation, _ in layers]
         sums = tuple(tf.zeros_like(cam_weights.raise_to_powers(part)) for part in activations)
         # Sums of the powers are all that is kept, so that memory does not grow with the samples.
         at_once = tf.maximum(1, _NOISY_AT_ONCE // tf.maximum(1, tf.shape(images)[0]))
         for start in tf.range(0, self.samples, at_once):
             samples = tf.range(start, tf.minimum(start + at_once, self.samples))
-            sums = tuple(
-                total + part
-                for total, part in zip(
-                    sums, self._sum_powers(images, indices, samples), strict=True
-                )
-            )
+            parts = self._sum_powers(images, class_indices, samples)
+            sums = tuple(total + part for total, part in zip(sums, parts, strict=True))
         means = [total / self.samples for total in sums]
-        return logits, list(zip(activations, means, strict=True))
+        return list(zip(activations, means, strict=True))
 
     def _sum_powers(
         self, images: tf.Tensor, indices: tf.Tensor, samples: tf.Tensor
@@ -121,7 +115,7 @@ class SmoothGradCamPlusPlus(ClassActivationMap):
         noisy = images + deviation * noise[:, tf.newaxis]
         noisy = tf.reshape(noisy, tf.concat([[-1], tf.shape(images)[1:]], axis=0))
         noisy.set_shape([None, *images.shape[1:]])
-        _, layers = super()._measure(noisy, tf.tile(indices, [count]))
+        _, layers = self._measure(noisy, tf.tile(indices, [count]))
         powers = [cam_weights.raise_to_powers(gradients) for _, gradients in layers]
         shapes = [tf.concat([[3, count, -1], tf.shape(part)[2:]], axis=0) for part in powers]
         return [

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -29,8 +29,10 @@ LOGITS_LAYER = "logits"
 _PREDICTED = -1
 
 Heatmaps = npt.NDArray[np.float32]
-Measured = tuple[tf.Tensor, list[tuple[tf.Tensor, tf.Tensor]]]
-"""Logits; and of each layer its activations, and the gradients as the rule takes them."""
+Layers = list[tuple[tf.Tensor, tf.Tensor]]
+"""Of each layer the activations, and the gradients."""
+Measured = tuple[tf.Tensor, Layers]
+"""Logits, and what `Layers` says."""
 
 
 class Explained(NamedTuple):
@@ -77,11 +79,6 @@ class ClassActivationMap(ModelVisualization):
         ]
         super().__init__(model, model_modifier=[_keep_logits, *modifiers], clone=False)
         self.class_count: int = self.model.outputs[0].shape[-1]
-        picture = tf.TensorSpec([None, *self.model.inputs[0].shape[1:]], tf.float32)
-        # Traced here and not at the first call: TensorFlow warns of five methods as of five traces.
-        self._run = tf.function(self.trace).get_concrete_function(
-            picture, tf.TensorSpec([None], tf.int64)
-        )
 
     def __call__(self, images: npt.ArrayLike, class_indices: Sequence[int]) -> Heatmaps:
         """The maps alone; see `explain`."""
@@ -111,6 +108,10 @@ class ClassActivationMap(ModelVisualization):
             indices = self._checked_indices(class_indices, pictures=count)
         return Explained(*(output.numpy() for output in self._run(batch, tf.constant(indices))))
 
+    @functools.cached_property
+    def _run(self) -> Any:
+        return _compile(self.trace, self.model)
+
     def trace(self, images: tf.Tensor, class_indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """`explain` as part of a graph, such as that of a SavedModel.
 
@@ -122,12 +123,7 @@ class ClassActivationMap(ModelVisualization):
             Logits and maps, as in `Explained`.
         """
         logits, layers = self._measure(images, class_indices)
-        size = tf.shape(images)[1:3]
-        heatmaps = [
-            cam_weights.render_heatmap(activations, self.rule(activations, gradients), size)
-            for activations, gradients in layers
-        ]
-        return logits, cam_weights.fuse_heatmaps(heatmaps)
+        return logits, self._draw(images, name_predicted(class_indices, logits), layers)
 
     def _measure(self, images: tf.Tensor, class_indices: tf.Tensor) -> Measured:
         """One pass forward; the gradient is that of the classes' logits."""
@@ -138,6 +134,18 @@ class ClassActivationMap(ModelVisualization):
             scores = self._calculate_scores([logits], [_TracedCategoricalScore(indices)])
         gradients = tape.gradient(scores, activations)
         return tf.cast(logits, tf.float32), list(zip(activations, gradients, strict=True))
+
+    def _draw(self, images: tf.Tensor, class_indices: tf.Tensor, layers: Layers) -> tf.Tensor:
+        size = tf.shape(images)[1:3]
+        heatmaps = [
+            cam_weights.render_heatmap(activations, self.rule(activations, gradients), size)
+            for activations, gradients in self._refine(images, class_indices, layers)
+        ]
+        return cam_weights.fuse_heatmaps(heatmaps)
+
+    def _refine(self, images: tf.Tensor, class_indices: tf.Tensor, layers: Layers) -> Layers:
+        """Turns gradients into what the rule takes in their place."""
+        return layers
 
     def _checked_indices(
         self, class_indices: Sequence[int], *, pictures: int
@@ -155,6 +163,28 @@ class ClassActivationMap(ModelVisualization):
         return indices
 
 
+class CamGroup:
+    """Maps of several methods by one pass forward; what each needs beyond it, it does itself.
+
+    Args:
+        cams: By name; of the same model and layers.
+    """
+
+    def __init__(self, cams: Mapping[str, ClassActivationMap]) -> None:
+        self.names = tuple(cams)
+        self._cams = tuple(cams.values())
+        self._run = _compile(self._trace, self._cams[0].model)
+
+    def __call__(self, images: tf.Tensor, class_indices: Sequence[int]) -> dict[str, Heatmaps]:
+        """Each method's maps by its name, as its `ClassActivationMap.explain` gives them."""
+        maps = self._run(images, tf.constant(class_indices, tf.int64))
+        return {name: of.numpy() for name, of in zip(self.names, maps, strict=True)}
+
+    def _trace(self, images: tf.Tensor, class_indices: tf.Tensor) -> list[tf.Tensor]:
+        _, layers = self._cams[0]._measure(images, class_indices)
+        return [cam._draw(images, class_indices, layers) for cam in self._cams]
+
+
 class _TracedCategoricalScore(Score):
     """tf-keras-vis's `CategoricalScore` for indices in a tensor.
 
@@ -168,6 +198,12 @@ class _TracedCategoricalScore(Score):
     def __call__(self, output: tf.Tensor) -> tf.Tensor:
         """The logit of each picture's class, `[batch]`."""
         return tf.gather(output, self.indices, axis=1, batch_dims=1)
+
+
+def _compile(trace: Callable[..., Any], model: keras.Model) -> Any:
+    # A concrete function: TensorFlow warns of five methods, each traced once, as of five traces.
+    picture = tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32)
+    return tf.function(trace).get_concrete_function(picture, tf.TensorSpec([None], tf.int64))
 
 
 def name_predicted(class_indices: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

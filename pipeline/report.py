@@ -32,6 +32,7 @@ _PLOTS = (
     *("calibration", "robustness"),
 )
 _MAP_PLOTS = ("localization", "faithfulness", "sanity")
+_OVERVIEWS_AT_MOST = 2  # some hundred kilobytes each
 _GALLERIES = ("errors", "unsure", "newly_escaped", "newly_caught")
 _MODEL_FACTS = (
     *("model", "image_size", "channels", "positive_class", "fail_classes", "cam_layer"),
@@ -96,9 +97,10 @@ def _collect_map_scores(explain: Path) -> dict[str, Any]:
         "localization": [row for row in scores["rows"] if not row["class_name"]],
         "sanity": read_json(explain / "sanity.json") or [],
         "plots": {name: embed_plot(explain / f"{name}.png") for name in _MAP_PLOTS},
-        "overviews": sorted(
-            path.parent.name for path in explain.glob("feature_maps/*/overview.png")
-        ),
+        "overviews": {
+            path.parent.name: embed_plot(path)
+            for path in sorted(explain.glob("feature_maps/*/overview.png"))[:_OVERVIEWS_AT_MOST]
+        },
     }
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from models import files
 from models.cam import METHODS, make_cam
-from models.cam_base import ClassActivationMap, Heatmaps
+from models.cam_base import CamGroup, Heatmaps
 from models.picture import crop_to_picture, decode_picture
 from pipeline.config import Settings
 from pipeline.modelfacts import ModelFacts, input_form
@@ -40,13 +40,13 @@ class MapMakers:
     Attributes:
         model: The model.
         facts: What is known of it.
-        cams: By the title of the method.
+        cams: By the titles of the methods.
         explained: Whose evidence is shown: `PREDICTED`, `TRUE` or the name of a class.
     """
 
     model: keras.Model
     facts: ModelFacts
-    cams: Mapping[str, ClassActivationMap]
+    cams: CamGroup
     explained: str
 
     def choose_class(self, *, true: str, predicted: str) -> str:
@@ -62,8 +62,7 @@ class MapMakers:
 
     def explain(self, images: tf.Tensor, class_names: Sequence[str]) -> dict[str, Heatmaps]:
         """The maps of each method, float32 `[batch, size, size]`."""
-        indices = [self.facts.classes.index(name) for name in class_names]
-        return {title: cam(images, indices) for title, cam in self.cams.items()}
+        return self.cams(images, [self.facts.classes.index(name) for name in class_names])
 
     def lay_back(self, inputs: Any, record: Mapping[str, Any]) -> Any:
         """Of what has the shape of the model's input, the part that shows the picture."""
@@ -101,7 +100,7 @@ def open_map_makers(run_dir: RunDir, settings: Settings) -> MapMakers:
             f"--cam_layers={','.join(layers)} cannot be explained. {error}",
             f"Leave the flag out, or give layers such as {', '.join(spatial[-8:])}.",
         ) from error
-    return MapMakers(model, facts, cams, explained)
+    return MapMakers(model, facts, CamGroup(cams), explained)
 
 
 def read_split(manifest: Manifest, split: Split) -> Iterator[dict[str, Any]]:

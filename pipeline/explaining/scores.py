@@ -78,7 +78,7 @@ def write_localization(
     ]
     write_text(folder / "localization.csv", format_csv(format_rows(rows)))
     write_json(folder / "localization.json", localization_json(rows))
-    baselines = [name for name in tested if name not in makers.cams]
+    baselines = [name for name in tested if name not in makers.cams.names]
     figure = plots.localization_figure(rows, baselines=baselines)
     plots.write_png(folder / "localization.png", figure)
     return rows
@@ -130,7 +130,7 @@ def _score_split(
     makers: MapMakers, manifest: Manifest, split: Split, answers: Mapping[str, str]
 ) -> dict[str, list[ScoredPicture]]:
     """Scores by method; the baselines after the maps."""
-    methods = [*makers.cams, *BASELINES]
+    methods = [*makers.cams.names, *BASELINES]
     methods += [RECONSTRUCTION] if _reconstructs(makers) else []
     scored: dict[str, list[ScoredPicture]] = {method: [] for method in methods}
     facts = makers.facts

@@ -15,6 +15,7 @@ from tf_keras_vis.utils.scores import CategoricalScore
 
 from models.autoencoder import build_autoencoder
 from models.cam import METHODS, GradCam, SmoothGradCamPlusPlus, make_cam
+from models.cam_base import CamGroup
 from models.cam_weights import render_heatmap, smooth_grad_cam_plus_plus_weights
 
 Images = npt.NDArray[np.float32]
@@ -148,6 +149,15 @@ def test_several_layers_are_fused_by_their_maximum(images: Images) -> None:
         assert np.abs(alone[0] - alone[1]).max() > 0.1
     with pytest.raises(ValueError, match="at least one layer"):
         make_cam("gradcam", model, [])
+
+
+def test_methods_in_a_group_give_the_maps_they_give_alone(images: Images) -> None:
+    model = random_model(keras.layers.Flatten(), seed=13, scale=0.05)
+    cams = {method: make_cam(method, model, "features") for method in METHODS}
+    together = CamGroup(cams)(tf.constant(images), [0, 1, 2, 0])
+    assert tuple(together) == METHODS
+    for method, cam in cams.items():
+        np.testing.assert_allclose(together[method], cam(images, [0, 1, 2, 0]), atol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [1, 3, 16, 37])

@@ -22,6 +22,7 @@ from pipeline.evaluation import digest_evaluation
 from pipeline.explaining.makers import find_boxes
 from pipeline.overlay import blend_heatmap
 from pipeline.predictions import Predictions, write_predictions
+from pipeline.report import write_report
 from pipeline.rundir import RunDir
 from pipeline.stages.explain import (
     Judged,
@@ -284,3 +285,20 @@ def test_captions_name_the_costly_errors(true: str, predicted: str, verdict: str
     assert "87.3%" in caption
     assert "what speaks for io" in caption
     assert caption.endswith("a/b.png")
+
+
+def test_the_report_shows_scores_and_convolutions(evaluated: RunDir) -> None:
+    explain(evaluated, cam_methods="gradcam,layercam", feature_maps=1, faithfulness=True)
+    for part in (evaluated.metrics, evaluated.threshold):  # are not whole here
+        part.unlink()
+    page = write_report(evaluated).read_text(encoding="utf-8")
+    for text in (
+        "Do the maps find what is boxed?",
+        "Do the maps follow the model?",
+        "What every convolution gives",
+        "LayerCAM: ",
+    ):
+        assert text in page
+    localization = page.split("Do the maps find")[1].split("</table>")[0]
+    rows = [row.split("</th>")[0] for row in localization.split('<th scope="row">')[1:]]
+    assert rows == ["Grad-CAM", "LayerCAM", "centre", "uniform", "reconstruction error"]
