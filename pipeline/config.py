@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.flag_checks import LEAST, require_one_of, require_regex, require_weight
+from pipeline.flag_checks import (
+    LEAST,
+    require_one_of,
+    require_regex,
+    require_weight,
+    split_names,
+)
 from pipeline.operations import parse_augmentation
 from records.errors import InputError
 
@@ -16,6 +22,7 @@ BACKBONE_WEIGHTS = ("imagenet", "calibrated")
 TARGETS = ("tfrecord", "voc")
 RESIZES = ("letterbox", "stretch")
 PRETRAININGS = ("default", "plain", "denoising", "masked")
+CAM_METHODS = ("gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam")
 LAYOUTS = ("auto", "split", "voc", "images", "folders", "flat")
 
 
@@ -62,8 +69,8 @@ class Settings:
         gate: For `eval`: whether a defect that only the baseline catches ends the run with 3.
         eval_records: For `eval`: a folder of other records to evaluate on, or None.
         robustness: For `eval`: whether the test pictures are judged perturbed as well.
-        cam_methods: For `explain`: methods of class activation maps, of `models.cam.METHODS`,
-            divided by commas; empty: all.
+        cam_methods: For `explain`: methods of class activation maps, of `CAM_METHODS`, divided by
+            commas; empty: all.
         cam_layers: For `explain`: layer that the maps are made of, or several, fused, divided by
             commas; empty: the model's own.
         cam_class: For `explain`: the class whose evidence is shown: `predicted`, `true` or a name.
@@ -143,6 +150,8 @@ class Settings:
                 f"--learning_rate={self.learning_rate:g} is no learning rate.",
                 "Give a small number such as 0.001, or 0 for the model's own.",
             )
+        for method in split_names(self.cam_methods):
+            require_one_of("cam_methods", method, CAM_METHODS)
         require_weight("reconstruction_weight", self.reconstruction_weight, own=True)
         require_weight("evidence_weight", self.evidence_weight, own=False)
         for name, least in LEAST.items():

@@ -21,6 +21,11 @@ LEAST = {
 }
 
 
+def split_names(text: str) -> list[str]:
+    """The names in a flag that takes several, divided by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises InputError unless `value` is one of `choices`."""
     if value not in choices:

@@ -15,6 +15,7 @@ from models.cam import METHODS, make_cam
 from models.cam_base import CamGroup, Heatmaps
 from models.picture import crop_to_picture, decode_picture
 from pipeline.config import Settings
+from pipeline.flag_checks import split_names
 from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.rundir import RunDir
 from records.errors import InputError
@@ -74,16 +75,10 @@ def open_map_makers(run_dir: RunDir, settings: Settings) -> MapMakers:
     """Loads the model and prepares the maps that the settings name.
 
     Raises:
-        InputError: A method, layer or class is unknown, or the model is damaged.
+        InputError: A layer or class is unknown, or the model is damaged.
     """
     facts = ModelFacts.read(run_dir.config)
-    methods = _split(settings.cam_methods) or list(METHODS)
-    for method in methods:
-        if method not in METHODS:
-            raise InputError(
-                f"--cam_methods={settings.cam_methods}: {method} is unknown.",
-                f"Give one or more of: {', '.join(METHODS)}.",
-            )
+    methods = split_names(settings.cam_methods) or list(METHODS)
     explained = settings.cam_class
     if explained not in (PREDICTED, TRUE, *facts.classes):
         raise InputError(
@@ -91,7 +86,7 @@ def open_map_makers(run_dir: RunDir, settings: Settings) -> MapMakers:
             f"Give {PREDICTED}, {TRUE}, or one of: {', '.join(facts.classes)}.",
         )
     model = files.load_model(facts.require_weights(run_dir.weights))
-    layers = _split(settings.cam_layers) or [facts.cam_layer]
+    layers = split_names(settings.cam_layers) or [facts.cam_layer]
     try:
         cams = {_TITLES[method]: make_cam(method, model, layers) for method in methods}
     except ValueError as error:
@@ -117,7 +112,3 @@ def find_boxes(record: Mapping[str, Any], class_name: str) -> np.ndarray:
     own = np.array([name.decode() == class_name for name in record["box_names"]], bool)
     boxes = np.asarray(record["boxes"], np.float32).reshape(-1, 4)
     return boxes[own] if own.any() else boxes
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

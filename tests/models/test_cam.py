@@ -17,6 +17,7 @@ from models.autoencoder import build_autoencoder
 from models.cam import METHODS, GradCam, SmoothGradCamPlusPlus, make_cam
 from models.cam_base import CamGroup
 from models.cam_weights import render_heatmap, smooth_grad_cam_plus_plus_weights
+from pipeline import config
 
 Images = npt.NDArray[np.float32]
 
@@ -277,6 +278,10 @@ def test_one_trace_serves_all_classes_and_batches(images: Images) -> None:
         cam(images[: len(classes)], classes)
     cam.explain(images[:3])
     assert traces == [(None, 12, 12, 2)]
+
+
+def test_the_flag_names_the_same_methods() -> None:
+    assert config.CAM_METHODS == METHODS
 
 
 def test_a_model_that_cannot_be_explained_is_refused() -> None:

@@ -25,12 +25,19 @@ def test_defaults_are_a_whole_run() -> None:
         "labels_per_class",
         "views",
         "full_epochs",
+        "feature_maps",
         "evidence_weight",
     ],
 )
 def test_a_negative_number_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"--{name}=-1"):
         Settings(data_dir=Path("tests"), **{name: -1})  # type: ignore[arg-type]
+
+
+def test_an_unknown_method_of_maps_is_refused_before_anything_runs() -> None:
+    Settings(data_dir=Path("tests"), cam_methods="gradcam, layercam")
+    with pytest.raises(InputError, match="--cam_methods=cam is unknown"):
+        Settings(data_dir=Path("tests"), cam_methods="gradcam,cam")
 
 
 @pytest.mark.parametrize("name", ["epochs", "pretrain_epochs", "reconstruction_weight"])

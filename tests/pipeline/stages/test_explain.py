@@ -218,7 +218,7 @@ def test_how_far_maps_can_be_believed_is_measured_when_asked(evaluated: RunDir) 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"cam_methods": "gradcam,cam"}, "cam is unknown"),
+        ({"cam_methods": "gradcam,cam"}, "cam_methods=cam is unknown"),
         ({"cam_layers": "merged,nothing"}, "no layer 'nothing'"),
         ({"cam_layers": "logits"}, "must give"),
         ({"cam_class": "void"}, "no class of the model"),
