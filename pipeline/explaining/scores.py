@@ -24,7 +24,6 @@ from pipeline.faithfulness import (
 )
 from pipeline.localization import BASELINES, ScoredPicture, score_map, tune_thresholds
 from pipeline.localization_table import (
-    LocalizationRow,
     format_rows,
     localization_json,
     summarize,
@@ -47,7 +46,7 @@ Images = npt.NDArray[np.float32]
 
 def write_localization(
     folder: Path, makers: MapMakers, manifest: Manifest, answers: Mapping[str, str]
-) -> list[LocalizationRow]:
+) -> None:
     """Scores the maps of the true class against the boxes of the test pictures.
 
     Thresholds are tuned on validation pictures. Only classes that must be found take part, where
@@ -58,19 +57,13 @@ def write_localization(
         makers: Of the maps.
         manifest: Of the records.
         answers: The class that each test picture was given, by its name.
-
-    Returns:
-        What was written.
     """
     tested = _score_split(makers, manifest, "test", answers)
     if not any(tested.values()):
-        return []
+        return
     validated = _score_split(makers, manifest, "validation", {})
-    classes = [
-        name
-        for name in makers.facts.classes
-        if any(one.class_name == name for one in next(iter(tested.values())))
-    ]
+    boxed = {one.class_name for one in next(iter(tested.values()))}
+    classes = [name for name in makers.facts.classes if name in boxed]
     rows = [
         row
         for method, pictures in tested.items()
@@ -81,7 +74,6 @@ def write_localization(
     baselines = [name for name in tested if name not in makers.cams.names]
     figure = plots.localization_figure(rows, baselines=baselines)
     plots.write_png(folder / "localization.png", figure)
-    return rows
 
 
 def write_beliefs(folder: Path, makers: MapMakers, manifest: Manifest) -> None:
@@ -108,9 +100,10 @@ def write_beliefs(folder: Path, makers: MapMakers, manifest: Manifest) -> None:
     measured = measure_faithfulness(
         predict, (explained(slice(start, start + _BATCH_SIZE)) for start in starts), procedure
     )
+    as_json = faithfulness_json(measured, procedure)
     write_faithfulness(folder / "faithfulness.csv", measured)
-    write_json(folder / "faithfulness.json", faithfulness_json(measured, procedure))
-    figure = plots.faithfulness_figure(faithfulness_json(measured, procedure))
+    write_json(folder / "faithfulness.json", as_json)
+    figure = plots.faithfulness_figure(as_json)
     plots.write_png(folder / "faithfulness.png", figure)
 
     # The first of an even pick are of different classes.
@@ -118,12 +111,10 @@ def write_beliefs(folder: Path, makers: MapMakers, manifest: Manifest) -> None:
     images = makers.decode(records[some])
     with randomized(makers.model, batches=[images]) as stages:
         steps = tqdm(stages, desc="randomization", unit="stages", disable=None)
-        sane = sanity_json(
-            noticed := measure_sanity(lambda: makers.explain(images, names[some]), steps)
-        )
-    write_sanity(folder / "sanity.csv", noticed)
-    write_json(folder / "sanity.json", sane)
-    plots.write_png(folder / "sanity.png", plots.sanity_figure(sane))
+        sanity = measure_sanity(lambda: makers.explain(images, names[some]), steps)
+    write_sanity(folder / "sanity.csv", sanity)
+    write_json(folder / "sanity.json", sanity_json(sanity))
+    plots.write_png(folder / "sanity.png", plots.sanity_figure(sanity_json(sanity)))
 
 
 def _score_split(
