@@ -41,7 +41,8 @@ class ModelSpec:
     """What is fixed about a model before its data are known.
 
     Attributes:
-        cam_layer: The last layer whose activations still have a place in the picture.
+        cam_layer: Layer that maps are made of: of those tried the one whose maps find most of what
+            is boxed (BUILD_NOTES.md).
         image_size: Default side of the input in pixels.
         batch_size: Default pictures a training step.
         epochs: Default epochs of supervised training at most.
