@@ -164,7 +164,7 @@ def calibrate_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> No
     for norm in norms:
         norm.momentum = 0.0  # the moving statistics are then those of the last batch
 
-    # Traced once by name: TensorFlow warns of one that is called and traced at every calibration.
+    # A concrete function: of one that is traced anew at every calibration TensorFlow warns.
     observe = tf.function(functools.partial(model, training=True)).get_concrete_function(
         tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
     )
