@@ -31,8 +31,6 @@ _PREDICTED = -1
 Heatmaps = npt.NDArray[np.float32]
 Layers = list[tuple[tf.Tensor, tf.Tensor]]
 """Of each layer the activations, and the gradients."""
-Measured = tuple[tf.Tensor, Layers]
-"""Logits, and what `Layers` says."""
 
 
 class Explained(NamedTuple):
@@ -63,7 +61,7 @@ class ClassActivationMap(ModelVisualization):
     @staticmethod
     @abstractmethod
     def rule(activations: tf.Tensor, gradients: tf.Tensor, /) -> tf.Tensor:
-        """Weights, of what `_measure` gives for a layer: one of `models.cam_weights`."""
+        """Weights, of what `_refine` gives for a layer: one of `models.cam_weights`."""
 
     def __init__(self, model: keras.Model, layers: str | Sequence[str]) -> None:
         names = [layers] if isinstance(layers, str) else list(layers)
@@ -123,14 +121,14 @@ class ClassActivationMap(ModelVisualization):
             Logits and maps, as in `Explained`.
         """
         logits, layers = self._measure(images, class_indices)
-        return logits, self._draw(images, name_predicted(class_indices, logits), layers)
+        return logits, self._draw(images, _name_predicted(class_indices, logits), layers)
 
-    def _measure(self, images: tf.Tensor, class_indices: tf.Tensor) -> Measured:
-        """One pass forward; the gradient is that of the classes' logits."""
+    def _measure(self, images: tf.Tensor, class_indices: tf.Tensor) -> tuple[tf.Tensor, Layers]:
+        """Logits and layers by one pass forward; the gradient is that of the classes' logits."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits, *activations = self.model(images, training=False)
-            indices = name_predicted(class_indices, logits)
+            indices = _name_predicted(class_indices, logits)
             scores = self._calculate_scores([logits], [_TracedCategoricalScore(indices)])
         gradients = tape.gradient(scores, activations)
         return tf.cast(logits, tf.float32), list(zip(activations, gradients, strict=True))
@@ -206,21 +204,27 @@ def _compile(trace: Callable[..., Any], model: keras.Model) -> Any:
     return tf.function(trace).get_concrete_function(picture, tf.TensorSpec([None], tf.int64))
 
 
-def name_predicted(class_indices: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def _name_predicted(class_indices: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """The indices, with the most probable class wherever one is -1."""
     return tf.where(class_indices == _PREDICTED, tf.argmax(logits, axis=-1), class_indices)
 
 
-def _keep_logits(model: keras.Model) -> keras.Model | None:
-    """A tf-keras-vis model modifier: the model up to its logits, or as it is (None)."""
-    if LOGITS_LAYER in [layer.name for layer in model.layers]:
-        return ExtractIntermediateLayer(LOGITS_LAYER)(model)
-    if len(model.outputs) != 1:
+def cut_at_logits(model: keras.Model) -> keras.Model:
+    """The model up to its layer `logits`, or as it is where it has none."""
+    if LOGITS_LAYER not in [layer.name for layer in model.layers]:
+        return model
+    return ExtractIntermediateLayer(LOGITS_LAYER)(model)
+
+
+def _keep_logits(model: keras.Model) -> keras.Model:
+    """A tf-keras-vis model modifier: what is left says what to explain."""
+    cut = cut_at_logits(model)
+    if len(cut.outputs) != 1:
         raise ValueError(
             f"The model {model.name!r} has {len(model.outputs)} outputs and no layer "
             f"{LOGITS_LAYER!r} that says which of them to explain."
         )
-    return None
+    return cut
 
 
 def _check_layer(model: keras.Model, *, layer_name: str) -> None:

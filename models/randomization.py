@@ -34,7 +34,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.backbone import calibrate_batch_norm
-from models.cam_base import LOGITS_LAYER
+from models.cam_base import cut_at_logits
 
 WAYS = ("permute", "redraw")
 STAGES = 8
@@ -89,7 +89,7 @@ def randomized(
         raise ValueError(f"There must be at least 1 stage, got {stages}.")
     if way not in WAYS:
         raise ValueError(f"Unknown way {way!r}; known are {', '.join(WAYS)}.")
-    path = _cut_at_logits(model)
+    path = cut_at_logits(model)
     layers = [layer for layer in reversed(path.layers) if _drawn_weights(layer)]
     if not layers:
         raise ValueError(f"The model {model.name!r} has no weights to draw.")
@@ -174,12 +174,6 @@ def _measure_statistics(
     calibrate_batch_norm(path, batches)
     for norm, weights in values:
         norm.set_weights(weights)
-
-
-def _cut_at_logits(model: keras.Model) -> keras.Model:
-    if LOGITS_LAYER not in [layer.name for layer in model.layers]:
-        return model
-    return keras.Model(model.input, model.get_layer(LOGITS_LAYER).output)
 
 
 def _norms(layers: Sequence[keras.layers.Layer]) -> list[keras.layers.Layer]:

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from pipeline.decision import Decided, DecisionRule
 from pipeline.overlay import decode_original, write_png
 from pipeline.review import measure_certainty
 from records.atomic import write_json
-from records.parsing import parse_record
+from records.parsing import read_records
 
 ERRORS_AT_MOST, UNSURE_AT_MOST = 24, 12
 _THUMBNAIL_PX = 240
@@ -24,8 +23,7 @@ def read_pictures(shards: Sequence[Path], rows: Collection[int]) -> dict[int, by
     """The encoded pictures with these numbers in the order of the records, in one pass."""
     if not rows:
         return {}
-    records = tf.data.TFRecordDataset([str(path) for path in shards]).map(parse_record)
-    found = enumerate(records.as_numpy_iterator())
+    found = enumerate(read_records(shards))
     return {row: record["encoded"] for row, record in found if row in rows}
 
 

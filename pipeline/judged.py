@@ -6,13 +6,11 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-
 from pipeline.answers import Answers
 from pipeline.decision import Decided, DecisionRule
 from pipeline.predictions import Predictions
 from records.manifest import Manifest
-from records.parsing import parse_record
+from records.parsing import read_records
 from records.types import Split
 
 
@@ -41,10 +39,9 @@ class JudgedPictures:
     @functools.cached_property
     def names(self) -> list[tuple[str, str]]:
         """Name and SHA-256 of each picture."""
-        records = tf.data.TFRecordDataset([str(path) for path in self.shards]).map(parse_record)
         return [
             (record["source_id"].decode(), record["sha256"].decode())
-            for record in records.as_numpy_iterator()
+            for record in read_records(self.shards)
         ]
 
 

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from pipeline.localization import BASELINES, OVERLAPS
 from pipeline.localization_table import MEAN_OVER_CLASSES, LocalizationRow
 from pipeline.matrix_plot import shorten_name
-from pipeline.palette import BLUE, GREEN, GREY, ORANGE
+from pipeline.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW
 
 _HIGHEST_INCHES = 100.0
-# More of the palette's source, for more than three methods; shapes tell them apart as well.
+# Shapes tell them apart as well.
 _LOOKS: Final = (
-    (BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"),
-    ("#000000", "X"),
+    (BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PINK, "D"), (YELLOW, "v"), (SKY, "P"),
+    (BLACK, "X"),
 )  # fmt: skip
 _STYLES: Final[tuple[Literal["solid", "dotted", "dashed"], ...]] = ("solid", "dotted", "dashed")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import tensorflow as tf
 
@@ -58,3 +60,9 @@ def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "box_labels": parsed[BOX_LABEL],
         "box_names": parsed[BOX_TEXT],
     }
+
+
+def read_records(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The records of TFRecord files in their order, as `parse_record` gives them, in NumPy."""
+    records = tf.data.TFRecordDataset([str(path) for path in shards]).map(parse_record)
+    return records.as_numpy_iterator()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,6 @@ from pipeline.flag_checks import split_names
 from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.rundir import RunDir
 from records.errors import InputError
-from records.manifest import Manifest
-from records.parsing import parse_record
-from records.types import Split
 
 PREDICTED, TRUE = "predicted", "true"
 
@@ -41,7 +38,7 @@ class MapMakers:
     Attributes:
         model: The model.
         facts: What is known of it.
-        cams: By the titles of the methods.
+        cams: The methods by their titles.
         explained: Whose evidence is shown: `PREDICTED`, `TRUE` or the name of a class.
     """
 
@@ -96,12 +93,6 @@ def open_map_makers(run_dir: RunDir, settings: Settings) -> MapMakers:
             f"Leave the flag out, or give layers such as {', '.join(spatial[-8:])}.",
         ) from error
     return MapMakers(model, facts, CamGroup(cams), explained)
-
-
-def read_split(manifest: Manifest, split: Split) -> Iterator[dict[str, Any]]:
-    """The records of one split in their order."""
-    shards = tf.data.TFRecordDataset([str(path) for path in manifest.shard_paths(split)])
-    return shards.map(parse_record).as_numpy_iterator()
 
 
 def find_boxes(record: Mapping[str, Any], class_name: str) -> np.ndarray:

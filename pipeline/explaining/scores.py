@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
+from models.cam_base import cut_at_logits
 from models.randomization import randomized
+from models.registry import MODELS
 from pipeline import plots
-from pipeline.explaining.makers import MapMakers, find_boxes, read_split
+from pipeline.explaining.makers import MapMakers, find_boxes
 from pipeline.faithfulness import (
     Procedure,
     faithfulness_json,
@@ -31,6 +32,7 @@ from pipeline.localization_table import (
 from pipeline.sanity import measure_sanity, sanity_json, write_sanity
 from records.atomic import write_json, write_text
 from records.manifest import Manifest
+from records.parsing import read_records
 from records.sheets import format_csv
 from records.types import Split
 
@@ -81,10 +83,10 @@ def write_beliefs(folder: Path, makers: MapMakers, manifest: Manifest) -> None:
 
     Of some test pictures, the same number of each class; explained is the true class.
     """
-    records = _pick_evenly(read_split(manifest, "test"), _FAITHFUL_PICTURES)
+    records = _pick_evenly(read_records(manifest.shard_paths("test")), _FAITHFUL_PICTURES)
     names = [makers.facts.classes[int(record["label"])] for record in records]
     indices = [int(record["label"]) for record in records]
-    classifier = keras.Model(makers.model.input, makers.model.get_layer("logits").output)
+    classifier = cut_at_logits(makers.model)
     predict = tf.function(
         lambda images: tf.nn.softmax(classifier(images, training=False)), reduce_retracing=True
     )
@@ -113,8 +115,9 @@ def write_beliefs(folder: Path, makers: MapMakers, manifest: Manifest) -> None:
         steps = tqdm(stages, desc="randomization", unit="stages", disable=None)
         sanity = measure_sanity(lambda: makers.explain(images, names[some]), steps)
     write_sanity(folder / "sanity.csv", sanity)
-    write_json(folder / "sanity.json", sanity_json(sanity))
-    plots.write_png(folder / "sanity.png", plots.sanity_figure(sanity_json(sanity)))
+    verdicts = sanity_json(sanity)
+    write_json(folder / "sanity.json", verdicts)
+    plots.write_png(folder / "sanity.png", plots.sanity_figure(verdicts))
 
 
 def _score_split(
@@ -122,12 +125,12 @@ def _score_split(
 ) -> dict[str, list[ScoredPicture]]:
     """Scores by method; the baselines after the maps."""
     methods = [*makers.cams.names, *BASELINES]
-    methods += [RECONSTRUCTION] if _reconstructs(makers) else []
+    methods += [RECONSTRUCTION] if MODELS[makers.facts.model].reconstructs else []
     scored: dict[str, list[ScoredPicture]] = {method: [] for method in methods}
     facts = makers.facts
     wanted = (
         record
-        for record in read_split(manifest, split)
+        for record in read_records(manifest.shard_paths(split))
         if len(record["boxes"])
         and (not facts.fail_classes or manifest.classes[record["label"]] in facts.fail_classes)
     )
@@ -150,17 +153,13 @@ def _map(makers: MapMakers, batch: Records, names: Sequence[str]) -> Iterator[di
     """Picture by picture the maps of every method, laid back on the picture."""
     images = makers.decode(batch)
     maps = makers.explain(images, names)
-    if _reconstructs(makers):
+    if MODELS[makers.facts.model].reconstructs:
         seen = makers.model(images, training=False)["reconstruction"]
         maps[RECONSTRUCTION] = tf.reduce_mean(tf.abs(images - seen), axis=-1).numpy()
     for row, record in enumerate(batch):
         own = {method: makers.lay_back(of[row], record) for method, of in maps.items()}
         height, width = next(iter(own.values())).shape
         yield own | {name: make(height, width) for name, make in BASELINES.items()}
-
-
-def _reconstructs(makers: MapMakers) -> bool:
-    return isinstance(makers.model.output, dict) and "reconstruction" in makers.model.output
 
 
 def _batches(records: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

@@ -16,7 +16,7 @@ from models.feature_maps import FeatureMaps
 from pipeline import overlay
 from pipeline.config import Settings
 from pipeline.evaluation import read_evaluation
-from pipeline.explaining.makers import MapMakers, open_map_makers, read_split
+from pipeline.explaining.makers import MapMakers, open_map_makers
 from pipeline.explaining.scores import write_beliefs, write_localization
 from pipeline.feature_maps import LayerMaps, draw_layer, draw_overview, draw_row
 from pipeline.filenames import digested_name, safe_name
@@ -28,6 +28,7 @@ from pipeline.selection import choose_pictures
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
+from records.parsing import read_records
 from records.types import AnnotatedObject, BoundingBox
 
 INDEX_NAME = "maps.json"
@@ -102,13 +103,10 @@ def write_maps(run_dir: RunDir, settings: Settings) -> int:
             makers,
             records[item.source_id],
         )
-    answers = dict(
-        zip(
-            predictions.source_ids,
-            (predictions.classes[index] for index in predictions.predicted),
-            strict=True,
-        )
-    )
+    answers = {
+        source_id: predictions.classes[index]
+        for source_id, index in zip(predictions.source_ids, predictions.predicted, strict=True)
+    }
     write_localization(run_dir.explain, makers, manifest, answers)
     if settings.faithfulness:
         write_beliefs(run_dir.explain, makers, manifest)
@@ -186,7 +184,10 @@ def _find_records(
     """
     wanted, found = set(source_ids), {}
     if facts.records_digest == manifest.digest:
-        named = ((record["source_id"].decode(), record) for record in read_split(manifest, "test"))
+        named = (
+            (record["source_id"].decode(), record)
+            for record in read_records(manifest.shard_paths("test"))
+        )
         found = {name: record for name, record in named if name in wanted}
     if found.keys() != wanted:
         raise InputError(

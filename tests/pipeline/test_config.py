@@ -9,6 +9,7 @@ from pipeline.config import Settings
 from pipeline.modelfacts import ModelFacts, choose_fail_classes, choose_positive_class
 from pipeline.rundir import RunDir
 from records.errors import InputError
+from tests.pipeline.model_facts import make_facts
 
 
 def test_defaults_are_a_whole_run() -> None:
@@ -83,22 +84,14 @@ def test_fail_classes() -> None:
 
 
 def test_model_facts_come_back_as_they_were(tmp_path: Path) -> None:
-    facts = ModelFacts(
-        model="autoencoder",
-        classes=("io", "nio"),
-        positive_class="nio",
-        fail_classes=("nio",),
+    facts = make_facts(
         image_size=128,
-        channels=1,
-        resize="letterbox",
         standardize=True,
-        cam_layer="merged",
         seed=3,
         records_digest="ab",
         weights_digest="cd",
         training={"seconds": 1.5, "phases": []},
         versions={"python": "3.11"},
-        git_commit="unknown",
     )
     facts.write(tmp_path / "config.json")
     assert ModelFacts.read(tmp_path / "config.json") == facts
@@ -108,23 +101,7 @@ def test_weights_that_are_not_those_described_are_refused(tmp_path: Path) -> Non
     weights = tmp_path / "model.keras"
     weights.write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
-    facts = ModelFacts(
-        "autoencoder",
-        ("io", "nio"),
-        "nio",
-        ("nio",),
-        128,
-        1,
-        "stretch",
-        False,
-        "merged",
-        0,
-        "",
-        digest,
-        {},
-        {},
-        "",
-    )
+    facts = make_facts(weights_digest=digest)
     assert facts.require_weights(weights) == weights
     weights.write_bytes(b"abd")
     with pytest.raises(InputError, match=r"model\.keras"):

@@ -18,7 +18,6 @@ from pipeline.answers import Answers
 from pipeline.assessment import assess
 from pipeline.baseline import measure_baseline
 from pipeline.decision import Decided, DecisionRule, format_rule
-from pipeline.modelfacts import ModelFacts
 from pipeline.report import write_report
 from pipeline.review import ReviewBand
 from pipeline.rundir import RunDir
@@ -26,6 +25,7 @@ from pipeline.threshold import choose_threshold
 from records.atomic import write_json
 from records.errors import InputError
 from records.faults import SET_ASIDE_CODES
+from tests.pipeline.model_facts import make_facts
 
 _PLOT_SIZE = (90, 45)  # at 144 dots an inch 60 by 30 CSS pixels
 _VOID = {"meta", "img", "br"}
@@ -123,15 +123,11 @@ def _write_evaluation(
 
 def _write_facts(run: RunDir, classes: tuple[str, ...]) -> None:
     phase = {"name": "joint", "epochs_run": 9, "best_epoch": 7, "best_value": 0.125}
-    ModelFacts(
-        model="autoencoder",
+    make_facts(
         classes=classes,
         positive_class=classes[1],
         fail_classes=(classes[1],),
         image_size=96,
-        channels=1,
-        resize="letterbox",
-        standardize=False,
         cam_layer="last",
         seed=7,
         records_digest="c0ffee",
