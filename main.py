@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from models.registry import MODELS
-from pipeline.config import LAYOUTS, PRETRAININGS, RESIZES, STAGES, TARGETS, Settings
+from pipeline.config import Settings
 from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
 from records.atomic import write_json
@@ -22,148 +22,21 @@ from records.errors import GateError, InputError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("stage", "all", list(STAGES), "What to run.")
-flags.DEFINE_string("data_dir", None, "Folder of pictures: `sample` writes it, `records` reads it.")
-flags.DEFINE_enum("layout", "auto", list(LAYOUTS), "How data_dir is laid out.")
-flags.DEFINE_string("work_dir", "run", "Run directory: everything a run makes goes in here.")
-flags.DEFINE_enum("model", "autoencoder", list(MODELS), "Which model.")
-flags.DEFINE_integer("seed", 0, "Seed of splits, weights, augmentation and order.")
-flags.DEFINE_integer("image_size", 0, "Side of the model's input in pixels; 0: the model's own.")
-flags.DEFINE_integer("batch_size", 0, "Pictures a training step; 0: the model's own.")
-flags.DEFINE_integer(
-    "epochs",
-    -1,
-    "Epochs of supervised training at most; -1: the model's own, 0: none (a backbone then stays "
-    "frozen).",
-)
-flags.DEFINE_integer(
-    "pretrain_epochs",
-    -1,
-    "Epochs before it: reconstruction alone (autoencoder) or the head on the frozen trunk (a "
-    "backbone); -1: the model's own, 0: none.",
-)
-flags.DEFINE_float("learning_rate", 0, "Its peak in supervised training; 0: the model's own.")
-flags.DEFINE_string(
-    "augment",
-    "default",
-    "Augmentation of the training split, such as 'flip|rotate(15)|brightness(0.2)'; "
-    "'default': the model's own, '': none.",
-)
-flags.DEFINE_string(
-    "backbone_weights",
-    "imagenet",
-    "What a backbone starts from: imagenet (downloaded), calibrated (random, needs no download), "
-    "or the path of a keras.applications weights file.",
-)
-flags.DEFINE_enum(
-    "resize",
-    "letterbox",
-    list(RESIZES),
-    "How a picture becomes the model's square input: letterbox keeps its proportions.",
-)
-flags.DEFINE_bool(
-    "standardize",
-    False,
-    "Give every picture the same mean and contrast before the model sees it: for light that "
-    "changes from picture to picture and says nothing.",
-)
-flags.DEFINE_float(
-    "reconstruction_weight",
-    -1,
-    "Weight of the reconstruction loss beside that of classification; -1: the model's own.",
-)
-flags.DEFINE_float(
-    "evidence_weight",
-    1,
-    "Weight of the loss that teaches the autoencoder where the boxes are; 0: boxes are not used.",
-)
-flags.DEFINE_enum(
-    "pretraining",
-    "default",
-    list(PRETRAININGS),
-    "What the autoencoder reconstructs pictures from before it classifies: the picture itself, one "
-    "with noise, one with parts hidden; default: the model's own.",
-)
-flags.DEFINE_integer(
-    "labels_per_class",
-    0,
-    "Train the classifier with only so many labelled pictures a class, drawn by the seed; the "
-    "autoencoder reconstructs the others too. 0: all.",
-)
-flags.DEFINE_string(
-    "fine_tune_from",
-    "",
-    "Layer or block, by the start of its name, from which on a backbone is trained, such as "
-    "block13; '': the model's own.",
-)
-flags.DEFINE_integer(
-    "views", 0, "Augmented views of each picture that a frozen trunk sees; 0: the model's own."
-)
-flags.DEFINE_integer("full_epochs", 0, "Epochs with the whole backbone trained at a low rate.")
-flags.DEFINE_bool(
-    "mixed_precision", False, "Train in 16-bit arithmetic; the model is kept in 32 bit."
-)
-flags.DEFINE_string(
-    "positive_class", "", "Of two classes the one that must be caught; '': nio, or the rarer one."
-)
-flags.DEFINE_float(
-    "target_recall", 0.95, "For eval, two classes: the share of defects that must be caught."
-)
-flags.DEFINE_float(
-    "confidence", 0.95, "For eval: how sure one must be of it, before it counts as promised."
-)
-flags.DEFINE_float(
-    "review_budget", 0, "For eval: share of the pictures, the least certain, that a person judges."
-)
-flags.DEFINE_float(
-    "line_defect_rate",
-    0.01,
-    "For eval, two classes: share of defects on the production line, for parts per million.",
-)
-flags.DEFINE_string(
-    "baseline", None, "For eval: run directory of the model in service, to compare with."
-)
-flags.DEFINE_bool(
-    "gate", False, "For eval: exit with status 3 if a defect that the baseline caught escapes now."
-)
-flags.DEFINE_string(
-    "eval_records",
-    None,
-    "For eval: the folder records of another run: judge all its pictures by the rule there is.",
-)
-flags.DEFINE_bool(
-    "robustness",
-    False,
-    "For eval: also judge the test pictures with noise, blur, other light, JPEG artefacts, shifted "
-    "and turned; takes as long as 29 evaluations.",
-)
-flags.DEFINE_string("cam_methods", "", "For explain: such as gradcam++,layercam; '': all methods.")
-flags.DEFINE_string(
-    "cam_layers", "", "For explain: layers, with commas, that maps are fused of; '': the model's."
-)
-flags.DEFINE_string(
-    "cam_class", "predicted", "For explain: whose evidence is shown: predicted, true or a class."
-)
-flags.DEFINE_integer(
-    "feature_maps", 0, "For explain: show what every convolution gives, of so many pictures."
-)
-flags.DEFINE_bool(
-    "faithfulness", False, "For explain: measure how far maps can be believed; takes minutes."
-)
-flags.DEFINE_string("images", "", "For predict: a file, a folder or a glob.")
-flags.DEFINE_string("output_dir", None, "For predict: copy the pictures into one folder a class.")
-flags.DEFINE_bool("strict", False, "End the run when there is anything to find fault with.")
-flags.DEFINE_bool("audit_only", False, "For records: look at the data set, write no records.")
-flags.DEFINE_bool("verify_pictures", True, "For records: decode every picture whole.")
-flags.DEFINE_bool("near_duplicates", True, "For records: keep near-duplicates on one side.")
-flags.DEFINE_string(
-    "group_regex",
-    "",
-    "For records: keep pictures on one side in whose paths this regular expression finds the same, "
-    "such as 'board(\\d+)_'.",
-)
-flags.DEFINE_enum("to", "tfrecord", list(TARGETS), "For records: voc writes records back.")
-flags.DEFINE_integer("workers", 0, "For records: processes; 0: one a core.")
+_DEFINE = {
+    "bool": flags.DEFINE_bool,
+    "float": flags.DEFINE_float,
+    "int": flags.DEFINE_integer,
+    "str": flags.DEFINE_string,
+}
+for _field in dataclasses.fields(Settings):
+    # A path is read as text, of which `settings_from_flags` makes one.
+    _default = str(_field.default) if isinstance(_field.default, Path) else _field.default
+    _choices = list(MODELS) if _field.name == "model" else _field.metadata["choices"]
+    if _choices:
+        flags.DEFINE_enum(_field.name, _default, list(_choices), _field.metadata["help"])
+    else:
+        _define = _DEFINE.get(str(_field.type), flags.DEFINE_string)
+        _define(_field.name, _default, _field.metadata["help"])
 
 _CHAIN = ("records", "train", "eval", "explain", "export")
 _MODULES = {"eval": "evaluate"}

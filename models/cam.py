@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from models import cam_weights
+from models.affine_head import is_affine_above
 from models.cam_base import ClassActivationMap, Layers
 
 # Smilkov et al., "SmoothGrad", 2017, arXiv 1706.03825, add 10 to 20 % of the range to photographs.
@@ -53,8 +54,9 @@ class XGradCam(ClassActivationMap):
 class SmoothGradCamPlusPlus(ClassActivationMap):
     """Smooth Grad-CAM++: see `cam_weights.smooth_grad_cam_plus_plus_weights`.
 
-    Where the logits are linear in the layer's activations (above it nothing but mean pooling and a
-    dense layer) the gradient is the same for every picture, and the map is that of Grad-CAM++.
+    Where the logits are affine in the layer's activations (above it nothing but mean pooling and a
+    dense layer) the gradient is the same for every picture, and the map is that of Grad-CAM++: no
+    noisy copy is needed, and none is passed.
 
     The noise is Gaussian, with a standard deviation of `noise_share` of each picture's own range,
     and drawn from a fixed seed: the same picture has the same map, alone or in a batch. Values
@@ -84,8 +86,12 @@ class SmoothGradCamPlusPlus(ClassActivationMap):
         self.noise_share = noise_share
         self.seed = seed
         super().__init__(model, layers)
+        names = [layers] if isinstance(layers, str) else layers
+        self.needs_noise = not all(is_affine_above(self.model, name) for name in names)
 
     def _refine(self, images: tf.Tensor, class_indices: tf.Tensor, layers: Layers) -> Layers:
+        if not self.needs_noise:
+            return [(part, cam_weights.raise_to_powers(gradient)) for part, gradient in layers]
         activations = [activation for activation, _ in layers]
         sums = tuple(tf.zeros_like(cam_weights.raise_to_powers(part)) for part in activations)
         # Sums of the powers are all that is kept, so that memory does not grow with the samples.

@@ -8,6 +8,8 @@ output, so that TensorFlow Serving can batch requests and answer them row by row
 | `serving_default` | `image_bytes` string `[batch]` | the answers below |
 | `explain` | the same | the answers, and `heatmap` float32 `[batch, h, w]`, 0 to 1 |
 | `predict_tensor` | `images` uint8 `[batch, h, w, channels]` | the answers |
+| `monitor` | as `serving_default` | the answers, and `statistics` float32 `[batch, n]`: see \
+`models.monitoring` |
 
 | answer | dtype and shape | meaning |
 | --- | --- | --- |
@@ -36,6 +38,8 @@ import tensorflow as tf
 
 from models import cam_weights
 from models.autoencoder import reconstruction_error
+from models.frozen_graph import FULL_PRECISION, fold_batch_norm, freeze
+from models.monitoring import FeatureSpace, find_features, make_monitor
 from models.picture import decode_picture, standardize_pictures
 
 Answers = dict[str, tf.Tensor]
@@ -81,32 +85,52 @@ class ServingFacts:
     review_below: float = 0.0
 
 
-def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> None:
-    """Writes `model` with the three signatures.
+def write_saved_model(
+    folder: Path,
+    model: keras.Model,
+    facts: ServingFacts,
+    precision: str = FULL_PRECISION,
+    *,
+    space: FeatureSpace | None = None,
+) -> None:
+    """Writes `model` with its signatures, its batch normalisation folded.
 
     Args:
         folder: Must not exist or be empty.
         model: From `image`, float32 `[batch, size, size, channels]`, to `logits` and perhaps
             `reconstruction`.
         facts: What else the graph must hold.
+        precision: `float32`; or `bfloat16`, which is faster on processors with instructions for it
+            and may decide otherwise on a picture: see `models.frozen_graph.fold_batch_norm`. The
+            weights are then constants of the graph.
+        space: Where the classes lie among the model's features; without it there is no `monitor`.
+
+    Raises:
+        ValueError: `precision` is unknown, or the model has no layer `facts.cam_layer`.
     """
     size, channels = model.input_shape[1], model.input_shape[3]
+    form: dict[str, Any] = {
+        "image_size": size,
+        "channels": channels,
+        "resize": facts.resize,
+        "standardize": facts.standardize,
+    }
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
-        return _decode_batch(
-            encoded,
-            image_size=size,
-            channels=channels,
-            resize=facts.resize,
-            standardize=facts.standardize,
-        )
+        return _decode_batch(encoded, **form)
 
-    predict = _make_predict(model, facts)
-    explain = _make_explain(model, facts)
+    served = fold_batch_norm(model, keep=[facts.cam_layer], precision=precision)
+    everything = _make_explain(served, facts)
+    if precision != FULL_PRECISION:
+        everything = freeze(everything, tf.TensorSpec([None, size, size, channels], tf.float32))
+    # TensorFlow does not run what no output needs, so the map costs nothing where it is left out.
+    predict = _leave_out(everything, "heatmap", "features")
+    explain = _leave_out(everything, "features")
+
     encoded = tf.TensorSpec([None], tf.string, "image_bytes")
     pixels = tf.TensorSpec([None, size, size, channels], tf.uint8, "images")
+    # The model itself is not tracked: Keras would write each weight twice.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint(
         "serving_default", lambda image_bytes: predict(decode(image_bytes)), [encoded]
     )
@@ -114,6 +138,9 @@ def write_saved_model(folder: Path, model: keras.Model, facts: ServingFacts) -> 
     archive.add_endpoint(
         "predict_tensor", lambda images: predict(_to_input(images, facts)), [pixels]
     )
+    if space is not None:
+        monitor = make_monitor(_leave_out(everything, "heatmap"), space, **form)
+        archive.add_endpoint("monitor", monitor, [encoded])
     archive.write_out(str(folder), verbose=False)
 
 
@@ -155,6 +182,12 @@ def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:
     }
 
 
+def _leave_out(
+    answer: Callable[[tf.Tensor], Answers], *names: str
+) -> Callable[[tf.Tensor], Answers]:
+    return lambda images: {name: of for name, of in answer(images).items() if name not in names}
+
+
 def _to_input(pixels: tf.Tensor, facts: ServingFacts) -> tf.Tensor:
     images = tf.cast(pixels, tf.float32)
     return standardize_pictures(images) if facts.standardize else images
@@ -170,25 +203,15 @@ def _decode_batch(encoded: tf.Tensor, *, image_size: int, channels: int, **form:
     )
 
 
-def _make_predict(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tensor], Answers]:
-    def predict(images: tf.Tensor) -> Answers:
-        outputs = model(images, training=False)
-        if not isinstance(outputs, dict):
-            return judge(outputs, facts)
-        error = reconstruction_error(images, outputs["reconstruction"])
-        return judge(outputs["logits"], facts) | {"reconstruction_error": error}
-
-    return predict
-
-
 def _make_explain(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tensor], Answers]:
-    """As `_make_predict`, with the Grad-CAM++ map of the class decided for.
+    """From the model's input to all answers, the Grad-CAM++ map of the class decided for, features.
 
     The picture passes through the model once; the gradient is that of what lies above the layer.
     """
     outputs = {
         "activations": model.get_layer(facts.cam_layer).output,
         "logits": model.get_layer("logits").output,
+        "features": find_features(model),
     }
     if isinstance(model.output, dict):
         outputs["reconstruction"] = model.output["reconstruction"]
@@ -204,7 +227,7 @@ def _make_explain(model: keras.Model, facts: ServingFacts) -> Callable[[tf.Tenso
         gradients = tape.gradient(evidence, activations)
         weights = cam_weights.grad_cam_plus_plus_weights(activations, gradients)
         heatmap = cam_weights.render_heatmap(activations, weights, model.input_shape[1:3])
-        answers["heatmap"] = heatmap
+        answers |= {"heatmap": heatmap, "features": seen["features"]}
         if "reconstruction" in seen:
             answers["reconstruction_error"] = reconstruction_error(images, seen["reconstruction"])
         return answers

@@ -5,6 +5,9 @@ p_<class>...`. `score` is the probability of the positive class and empty with m
 classes; `true` is empty when nobody knows it; `reconstruction_error`, in grey values, is empty
 without a decoder; `model` is the SHA-256 of what answered.
 Numbers have nine significant digits, enough to give back every float32 exactly.
+
+The table of the stage predict has two columns more behind `model`: `version`, the number of the
+export, and `error`, why a picture has no answer; all else but `source_id` is then empty.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ _FIXED = (
     *("source_id", "sha256", "true", "predicted", "decision", "score"),
     *("reconstruction_error", "model"),
 )
+_TRACE = ("version", "error")
 _PREFIX = "p_"
 
 
@@ -91,6 +95,16 @@ class Predictions:
         )
 
 
+def answer_header(classes: Sequence[str]) -> list[str]:
+    """The columns of the stage predict, by the names of the classes."""
+    return [*_FIXED, *_TRACE, *(_PREFIX + name for name in classes)]
+
+
+def format_float(value: float) -> str:
+    """Nine significant digits; what they say gives back the float32."""
+    return f"{value:.9g}"
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes the answers as CSV, whole or not at all."""
     header = [*_FIXED, *(_PREFIX + name for name in predictions.classes)]
@@ -99,7 +113,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads what `write_predictions` wrote; every float32 comes back the same.
+    """Reads what `write_predictions` or the stage predict wrote; every float32 comes back the same.
+
+    Pictures without an answer are left out.
 
     Raises:
         InputError: The file is missing, or is not such a table.
@@ -133,23 +149,26 @@ def _format_row(predictions: Predictions, row: int) -> list[str]:
 
 
 def _format_float(column: npt.NDArray[np.float32] | None, row: int) -> str:
-    return "" if column is None else f"{float(column[row]):.9g}"
+    return "" if column is None else format_float(float(column[row]))
 
 
 def _parse_rows(rows: Sequence[Sequence[str]]) -> Predictions:
     header, body = (rows[0], rows[1:]) if rows else ([], [])
-    classes = tuple(name.removeprefix(_PREFIX) for name in header[len(_FIXED) :])
-    if list(header) != [*_FIXED, *(_PREFIX + name for name in classes)]:
+    fixed = (*_FIXED, *_TRACE) if tuple(header[len(_FIXED) :][: len(_TRACE)]) == _TRACE else _FIXED
+    classes = tuple(name.removeprefix(_PREFIX) for name in header[len(fixed) :])
+    if list(header) != [*fixed, *(_PREFIX + name for name in classes)]:
         raise ValueError(f"the first line must be {','.join(_FIXED)},p_<class>,...")
     for number, row in enumerate(body, start=2):
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} cells where {len(header)} belong")
+    if fixed != _FIXED:
+        body = [row for row in body if not row[len(fixed) - 1]]
     index = {name: position for position, name in enumerate(classes)}
-    cells = {name: [row[place] for row in body] for place, name in enumerate(_FIXED)}
+    cells = {name: [row[place] for row in body] for place, name in enumerate(fixed)}
     models = sorted(set(cells["model"]))
     if len(models) > 1:
         raise ValueError(f"its rows are of {len(models)} models")
-    probabilities = _parse_floats([row[len(_FIXED) :] for row in body], highest=1)
+    probabilities = _parse_floats([row[len(fixed) :] for row in body], highest=1)
     errors = cells["reconstruction_error"]
     return Predictions(
         classes=classes,

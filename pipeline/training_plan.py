@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import provenance
-from pipeline.config import BACKBONE_WEIGHTS, Settings
+from pipeline.config import Settings
+from pipeline.flag_checks import BACKBONE_WEIGHTS
 from pipeline.mixed_precision import choose_precision
 from pipeline.modelfacts import choose_positive_class
 from pipeline.operations import parse_augmentation, window_px

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pipeline.config import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -21,44 +24,11 @@ def nioscope(*flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_names_every_flag_of_the_contract() -> None:
-    text = nioscope("--help").stdout
-    for flag in [
-        "stage",
-        "data_dir",
-        "layout",
-        "work_dir",
-        "model",
-        "seed",
-        "image_size",
-        "batch_size",
-        "epochs",
-        "pretrain_epochs",
-        "augment",
-        "backbone_weights",
-        "positive_class",
-        "images",
-        "output_dir",
-        "strict",
-        "resize",
-        "reconstruction_weight",
-        "pretraining",
-        "labels_per_class",
-        "fine_tune_from",
-        "views",
-        "full_epochs",
-        "mixed_precision",
-        "standardize",
-        "target_recall",
-        "confidence",
-        "review_budget",
-        "line_defect_rate",
-        "baseline",
-        "gate",
-        "robustness",
-        "eval_records",
-    ]:
-        assert f"--{flag}:" in text or f"--[no]{flag}:" in text
+def test_every_setting_is_a_flag_in_help_and_in_the_readme() -> None:
+    text, readme = nioscope("--help").stdout, (REPOSITORY / "README.md").read_text()
+    for field in dataclasses.fields(Settings):
+        assert f"--{field.name}:" in text or f"--[no]{field.name}:" in text
+        assert f"| `--{field.name}`" in readme or f"| `--no{field.name}`" in readme
 
 
 @pytest.mark.parametrize(
@@ -81,6 +51,9 @@ def test_help_names_every_flag_of_the_contract() -> None:
         (["--stage=eval", "--review_budget=-0.1"], ["--review_budget=-0.1"]),
         (["--stage=eval", "--line_defect_rate=nan"], ["--line_defect_rate=nan"]),
         (["--stage=eval", "--gate"], ["--gate", "--baseline=RUN"]),
+        (["--stage=explain", "--cam_methods=gradcam,cam"], ["--cam_methods=cam", "layercam"]),
+        (["--stage=train", "--watch"], ["--watch", "--stage=predict"]),
+        (["--stage=export", "--keep_versions=-1"], ["--keep_versions=-1"]),
     ],
 )
 def test_a_wrong_flag_is_one_message_and_status_2(flags: list[str], words: list[str]) -> None:

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
+import keras
 import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
 
 from models import files
+from models.monitoring import FeatureSpace, find_features, fit_feature_space, list_statistics
+from models.picture import decode_picture
 from models.serving import ServingFacts, write_saved_model
+from pipeline.answers import Outputs, collect_answers
 from pipeline.config import Settings
-from pipeline.evaluation import read_evaluation
-from pipeline.modelfacts import ModelFacts
-from pipeline.predictions import Predictions
+from pipeline.decision import DecisionRule
+from pipeline.drift_baseline import DRIFT_BASELINE
+from pipeline.drift_fit import fit_baseline
+from pipeline.drift_reference import MOST_PICTURES, measure_records
+from pipeline.evaluation import Evaluation, read_evaluation
+from pipeline.export_gate import TOLERANCES, format_result, require_same_answers
+from pipeline.golden_set import GoldenSet, PictureSet, choose_golden_set, write_golden_set
+from pipeline.inputs import make_evaluation_dataset
+from pipeline.judged import JudgedPictures, tabulate
+from pipeline.model_card import write_model_card
+from pipeline.modelfacts import ModelFacts, input_form
+from pipeline.publishing import building_version, publish, remove_old_versions
 from pipeline.rundir import RunDir
+from pipeline.serving_files import write_server_files, write_version_extras
 from records.errors import InputError
-from records.manifest import read_manifest, verify_shards
+from records.manifest import Manifest, read_manifest, verify_shards
 
-_CANDIDATE = ".candidate-"
 # Run, not imported: as a program it makes Keras impossible to import.
-_CLEAN_SESSION = Path(files.__file__).resolve().with_name("clean_session.py")
-TOLERANCE = 1e-5
-"""Largest difference of a probability between the evaluation and the SavedModel."""
+_CHECKER = Path(files.__file__).resolve().with_name("clean_session.py")
+_BATCH_SIZE = 64  # as in the stage eval
+_WARMUP_PICTURES = 8
 
 
 def run(settings: Settings) -> None:
-    """Builds the SavedModel beside its place, checks it on the test split, and renames it there.
+    """Builds the SavedModel beside its place, holds it to the evaluation, and renames it there.
 
     Raises:
         InputError: A forerunner is missing, or the SavedModel answers differently.
@@ -40,115 +48,134 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     facts = ModelFacts.read(run_dir.config)
     evaluation = read_evaluation(run_dir, facts)
+    manifest = read_manifest(run_dir.records)
+    verify_shards(manifest, splits=("train", "validation", "test"))
+    test = _find_test(run_dir, facts, manifest, evaluation)
     model = files.load_model(facts.require_weights(run_dir.weights))
-    run_dir.export.mkdir(exist_ok=True)
-    for left_over in run_dir.export.glob(f"{_CANDIDATE}*"):  # of a run that was killed
-        shutil.rmtree(left_over, ignore_errors=True)
-    with _candidate(run_dir.export) as candidate:
-        write_saved_model(
-            candidate,
-            model,
-            ServingFacts(
-                classes=facts.classes,
-                fail_classes=facts.fail_classes,
-                positive_class=facts.positive_class,
-                threshold=evaluation.rule.threshold,
-                temperature=evaluation.rule.temperature,
-                log_shares=evaluation.rule.log_shares,
-                review_low=evaluation.rule.review.low,
-                review_high=evaluation.rule.review.high,
-                review_below=evaluation.rule.review.least_probability,
-                cam_layer=facts.cam_layer,
-                resize=facts.resize,
-                standardize=facts.standardize,
-            ),
+    validation = _judge_validation(model, facts, manifest, evaluation.rule)
+    precision = settings.export_precision
+    space = _fit_space(model, facts, manifest)
+    with building_version(run_dir.export) as candidate:
+        served = _serving_facts(facts, evaluation.rule)
+        write_saved_model(candidate, model, served, precision, space=space)
+        _write_baseline(candidate, facts, manifest)
+        golden = choose_golden_set(validation, evaluation.rule)
+        _write_extras(candidate, golden, facts, precision=precision)
+        gate = require_same_answers(candidate, (validation, test), precision=precision)
+        write_model_card(candidate, run_dir=run_dir, facts=facts, evaluation=evaluation, gate=gate)
+        version = publish(candidate, run_dir.export)
+    print(f"{format_result(gate)}\nPublished: {version}")
+    write_server_files(run_dir.export, model_name=facts.model)
+    for removed in remove_old_versions(version, keep=settings.keep_versions):
+        print(f"Removed: {removed} (--keep_versions={settings.keep_versions})")
+
+
+def _find_test(
+    run_dir: RunDir, facts: ModelFacts, manifest: Manifest, evaluation: Evaluation
+) -> PictureSet:
+    """The test pictures with the evaluation's own answers.
+
+    Raises:
+        InputError: The evaluation, or the model, is of other records.
+    """
+    pictures, expected = JudgedPictures(manifest, ("test",)), evaluation.predictions
+    judged = list(zip(expected.source_ids, expected.digests, strict=True))
+    if facts.records_digest != manifest.digest or pictures.names != judged:
+        raise InputError(
+            f"{run_dir.records} has changed since {run_dir.weights} and {run_dir.predictions} were "
+            "made from it.",
+            f"Run the stages train and eval again with --model={run_dir.model} "
+            f"--work_dir={run_dir.root}.",
         )
-        manifest = read_manifest(run_dir.records)
-        verify_shards(manifest, splits=("test",))
-        shards = manifest.shard_paths("test")
-        difference = _require_same_answers(candidate, shards, evaluation.predictions)
-        version = _publish(candidate, run_dir.export)
-    print(
-        f"The SavedModel gives the evaluation's answers on all test pictures (largest difference "
-        f"of a probability {difference:.1e}): {version}"
+    return PictureSet("test", tuple(pictures.shards), expected)
+
+
+def _judge_validation(
+    model: keras.Model, facts: ModelFacts, manifest: Manifest, rule: DecisionRule
+) -> PictureSet:
+    """The validation pictures with the trained model's answers, as the stage eval has them."""
+    pictures = JudgedPictures(manifest, ("validation",))
+
+    @tf.function(reduce_retracing=True)
+    def predict(images: tf.Tensor) -> Outputs:
+        outputs = model(images, training=False)
+        return {"logits": outputs["logits"] if isinstance(outputs, dict) else outputs}
+
+    dataset = make_evaluation_dataset(
+        pictures.shards,
+        decode=functools.partial(decode_picture, **input_form(facts)),
+        batch_size=_BATCH_SIZE,
+        count=pictures.count,
+    )
+    answers = collect_answers(predict, dataset, count=pictures.count, description="validation")
+    decided = rule.decide(answers.logits)
+    expected = tabulate(rule, pictures, answers, decided, model=facts.weights_digest)
+    return PictureSet("validation", tuple(pictures.shards), expected)
+
+
+def _fit_space(model: keras.Model, facts: ModelFacts, manifest: Manifest) -> FeatureSpace:
+    """Where the classes lie among the features of training pictures."""
+    count = manifest.count("train")
+    dataset = make_evaluation_dataset(
+        manifest.shard_paths("train"),
+        decode=functools.partial(decode_picture, **input_form(facts)),
+        batch_size=_BATCH_SIZE,
+        count=count,
+    )
+    extract = keras.Model(model.input, find_features(model))
+    run = tf.function(lambda images: extract(images, training=False), reduce_retracing=True)
+    features, labels = [], []
+    with tqdm(
+        total=min(count, MOST_PICTURES), desc="features", unit="pictures", disable=None
+    ) as bar:
+        for images, batch_labels in dataset.take(-(-MOST_PICTURES // _BATCH_SIZE)):
+            features.append(run(images).numpy())
+            labels.append(batch_labels.numpy())
+            bar.update(len(batch_labels))
+    return fit_feature_space(
+        np.concatenate(features), np.concatenate(labels), classes=len(facts.classes)
     )
 
 
-@contextlib.contextmanager
-def _candidate(export: Path) -> Iterator[Path]:
-    """A folder to build in. Its name is no number, so Serving, which polls `export`, ignores it."""
-    folder = Path(tempfile.mkdtemp(prefix=_CANDIDATE, dir=export))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _write_baseline(candidate: Path, facts: ModelFacts, manifest: Manifest) -> None:
+    """Writes what reference pictures look like, as the candidate itself measures them."""
+    loaded = tf.saved_model.load(str(candidate))  # a signature alone does not keep its variables
+    monitor = loaded.signatures["monitor"]
+    train, validation = (
+        measure_records(monitor, manifest.shard_paths(split)) for split in ("train", "validation")
+    )
+    reconstructs = "reconstruction_error" in monitor.structured_outputs
+    names = list_statistics(reconstructs=reconstructs)
+    baseline = fit_baseline(names, facts.classes, train=train, validation=validation)
+    path = candidate / DRIFT_BASELINE
+    path.parent.mkdir(exist_ok=True)
+    baseline.write(path)
 
 
-def _require_same_answers(candidate: Path, shards: list[Path], expected: Predictions) -> float:
-    """Returns the largest difference of a probability.
-
-    Raises:
-        InputError: It is above `TOLERANCE`, or a label or decision differs.
-    """
-    answers = _judge_in_clean_process(candidate, shards)
-    if tuple(answers["source_id"]) != expected.source_ids:
-        raise InputError(
-            "The evaluation is not of these test records.", "Run the stage eval again."
-        )
-    gaps = np.abs(np.array(answers["probabilities"]) - expected.probabilities).max(axis=1)
-    labels = tuple(expected.classes[index] for index in expected.predicted)
-    rows = zip(
-        expected.source_ids, gaps, answers["label"], labels, answers["decision"],
-        expected.decisions, strict=True,
-    )  # fmt: skip
-    wrong = [
-        name
-        for name, gap, label, true_label, decision, true_decision in rows
-        if not gap <= TOLERANCE or label != true_label or decision != true_decision
-    ]
-    if wrong:
-        raise InputError(
-            f"Nothing was published: the SavedModel answers {len(wrong)} of {len(gaps)} test "
-            f"pictures differently from the evaluation (probabilities by up to {gaps.max():.1e}), "
-            f"first {', '.join(wrong[:5])}.",
-            "Run the stage eval again; if that does not help, the model was changed after it: "
-            "run train and eval again.",
-        )
-    return float(gaps.max())
+def _serving_facts(facts: ModelFacts, rule: DecisionRule) -> ServingFacts:
+    return ServingFacts(
+        classes=facts.classes,
+        fail_classes=facts.fail_classes,
+        positive_class=facts.positive_class,
+        threshold=rule.threshold,
+        temperature=rule.temperature,
+        log_shares=rule.log_shares,
+        review_low=rule.review.low,
+        review_high=rule.review.high,
+        review_below=rule.review.least_probability,
+        cam_layer=facts.cam_layer,
+        resize=facts.resize,
+        standardize=facts.standardize,
+    )
 
 
-def _judge_in_clean_process(candidate: Path, shards: list[Path]) -> dict[str, list]:
-    with tempfile.TemporaryDirectory() as folder:
-        answers = Path(folder) / "answers.json"
-        done = subprocess.run(
-            [sys.executable, "-I", *map(str, (_CLEAN_SESSION, candidate, answers, *shards))],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        if done.returncode:
-            raise RuntimeError(f"the SavedModel could not be judged:\n{done.stderr[-4000:]}")
-        values: dict[str, list] = json.loads(answers.read_text(encoding="utf-8"))
-        return values
-
-
-def _publish(candidate: Path, export: Path) -> Path:
-    """Gives the candidate the next version number, whole or not at all."""
-    candidate.chmod(0o755)
-    for path in sorted(candidate.rglob("*")):
-        _sync(path)
-    _sync(candidate)
-    versions = [int(path.name) for path in export.iterdir() if path.name.isdecimal()]
-    published = export / str(max(versions, default=0) + 1)
-    candidate.rename(published)
-    _sync(export)
-    return published
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _write_extras(candidate: Path, golden: GoldenSet, facts: ModelFacts, *, precision: str) -> None:
+    """Writes what belongs to a version besides the graph; last the golden set, with digests."""
+    write_version_extras(
+        candidate,
+        golden.pictures[:_WARMUP_PICTURES],
+        classes=facts.classes,
+        image_size=facts.image_size,
+        channels=facts.channels,
+    )
+    write_golden_set(candidate, golden, tolerance=TOLERANCES[precision], checker=_CHECKER)

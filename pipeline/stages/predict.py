@@ -1,69 +1,118 @@
 """Stage `predict`: new pictures, judged by the exported SavedModel and by nothing else.
 
 Classes, threshold and decisions are those the SavedModel itself answers with: a training that came
-after it, or was cut short, changes nothing.
+after it, or was cut short, changes nothing. Pictures are read, judged and written at the same time
+and in the order they were found; what is held in memory does not grow with them, but for their
+paths.
+
+A watch goes on with the version it was started with when a newer one is exported, and its answers
+say which: to change over, end it and start it again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+import functools
+import os
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
+from models.picture import crop_to_picture
+from pipeline.answer_files import Answer, replacing_answers
+from pipeline.answer_log import AnswerLog, open_answer_log
 from pipeline.config import Settings
-from pipeline.decision import REVIEW
-from pipeline.filenames import digested_name, safe_name
-from pipeline.incoming import (
-    COPIES,
-    PREDICTIONS,
-    REJECTS,
-    Picture,
-    copy_pictures,
-    find_pictures,
-    read_batches,
+from pipeline.decision import FAIL, PASS, REVIEW
+from pipeline.drift_log import DriftLog
+from pipeline.incoming import BATCH_SIZE, Picture, find_pictures, read_batches
+from pipeline.judging import Outcome, judge_ahead, make_answers
+from pipeline.map_overlays import Painter, painting
+from pipeline.output_folder import (
+    OVERLAYS,
+    draft_folder,
+    holding,
     read_copies,
-    remove_answers,
     require_apart,
+    require_watched,
+    start_folder,
+    writing_to,
 )
-from pipeline.predictions import UNKNOWN, Predictions, write_predictions
-from pipeline.provenance import digest_folder
 from pipeline.rundir import RunDir
-from pipeline.saved_model import Signature, find_newest_version, load_signature, shorten_reason
-from records.atomic import write_json, write_text
+from pipeline.saved_model import ServedModel, find_newest_version, load_served
+from pipeline.sorted_copies import (
+    CopyPlan,
+    class_folder,
+    copy_logged,
+    copy_picture,
+    list_copies,
+    remove_copies,
+)
+from pipeline.tally import Tally
+from pipeline.watching import Arrivals, look_until, until_told
 from records.errors import InputError
-from records.sheets import format_csv
+
+WATCH = "watch"
+"""Folder of a watch's answers, beside that of other runs, where no `--output_dir` was given."""
+_DRAFT_OVERLAYS = ".draft-overlays"
 
 
-@dataclass
-class Outcome:
-    """What became of the pictures so far.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What pictures are judged by, and where to.
 
     Attributes:
-        judged: Pictures with an answer, and the SHA-256 of each.
-        answers: The SavedModel's outputs, a batch each, in the order of `judged`.
-        rejects: Pictures set aside, with the reason.
+        settings: The flags.
+        served: The SavedModel.
+        output: Where answers go.
+        tally: Counts them.
+        bar: Moves on by them.
+        painter: Draws maps, or None.
+        drift: Looks whether pictures still look like those the model knows.
     """
 
-    judged: list[tuple[Path, str]] = field(default_factory=list)
-    answers: list[dict[str, np.ndarray]] = field(default_factory=list)
-    rejects: list[tuple[Path, str]] = field(default_factory=list)
+    settings: Settings
+    served: ServedModel
+    output: Path
+    tally: Tally
+    bar: tqdm
+    painter: Painter | None
+    drift: DriftLog
 
-    def extend(self, further: Outcome) -> None:
-        """Takes in what became of further pictures."""
-        self.judged += further.judged
-        self.answers += further.answers
-        self.rejects += further.rejects
+    def judge(
+        self, batches: Iterable[list[Picture]]
+    ) -> Generator[tuple[Outcome, list[Answer]], None, None]:
+        """Yields what becomes of each batch, in order."""
+        with contextlib.closing(judge_ahead(self.served.answer, batches)) as outcomes:
+            for outcome in outcomes:
+                answers = make_answers(outcome, self.served)
+                if self.drift.add(outcome.outputs) and self.settings.watch:
+                    self.drift.write(self.output)
+                self.tally.add(answers)
+                if self.painter:
+                    names = self.painter.paint(outcome, answers)
+                    answers = [
+                        dataclasses.replace(answer, overlay=name and f"{OVERLAYS}/{name}")
+                        for answer, name in zip(answers, names, strict=True)
+                    ]
+                yield outcome, answers
+                self.bar.update(len(answers))
+
+    def folder_of(self, answer: Answer) -> str:
+        """Name of the folder for a copy, or empty where none is made."""
+        if self.settings.output_dir is None or answer.error:
+            return ""
+        by_class = self.settings.sort_by == "class"
+        return class_folder(answer.label if by_class else answer.decision)
 
 
 def run(settings: Settings) -> None:
-    """Judges pictures; writes `predictions.csv` and `rejects.csv`, and copies if asked to.
+    """Judges pictures; writes answers, and copies and maps if asked to.
+
+    An earlier answer stays as it is until all pictures are judged. A watch adds to it.
 
     Raises:
         InputError: There is no SavedModel or no picture, the output folder cannot be written, is
@@ -72,136 +121,130 @@ def run(settings: Settings) -> None:
     """
     run_dir = RunDir(settings.work_dir, settings.model)
     saved_model = find_newest_version(run_dir)
+    if settings.watch:
+        _watch(settings, saved_model, settings.output_dir or run_dir.model_dir / WATCH)
+    else:
+        _judge_once(settings, saved_model, settings.output_dir or run_dir.predict)
+
+
+def _judge_once(settings: Settings, saved_model: Path, output: Path) -> None:
     paths = find_pictures(settings.images)
-    output = settings.output_dir or run_dir.predict
-    require_apart(output, settings.images, paths, copies=settings.output_dir is not None)
-    with _writing_to(output):
-        _make_folder(output)
-        earlier_copies = read_copies(output, must_be_ours=settings.output_dir is not None)
-    serve = load_signature(saved_model)
-    with _writing_to(output):
-        remove_answers(output, earlier_copies)
-        if settings.output_dir:  # From now on the folder can be told to be ours.
-            write_json(output / COPIES, [])
-    outcome = _judge_all(serve, paths, strict=settings.strict)
-    with _writing_to(output):
-        _write_rejects(output / REJECTS, outcome.rejects)
-        predictions = _collect(outcome, settings.images, output, model=digest_folder(saved_model))
-        write_predictions(output / PREDICTIONS, predictions)
-        if settings.output_dir:
-            folders = [class_folder(predictions.classes[index]) for index in predictions.predicted]
-            copy_pictures([path for path, _ in outcome.judged], folders, output)
-    print(_summary(predictions, outcome.rejects, saved_model, output))
+    is_sorted = settings.output_dir is not None
+    require_apart(output, settings.images, paths, copies=is_sorted or settings.overlays)
+    with writing_to(output):
+        read_copies(output, must_be_ours=is_sorted)  # Before a lock is put into it.
+        served = load_served(saved_model, heatmaps=settings.overlays)
+        with (
+            holding(output),
+            draft_folder(output / _DRAFT_OVERLAYS) as maps,
+            _starting(settings, served, output, maps, len(paths)) as job,
+        ):
+            earlier = read_copies(output, must_be_ours=is_sorted)
+            if is_sorted:  # From now on the folder can be told to be ours.
+                list_copies(output, earlier)
+            placed, overlays = _write_answers(job, paths)
+            job.drift.write(output)
+            _place_copies(job, earlier, placed, overlays)
+    job.tally.require_any(settings.images, output)
+    print(job.tally.summarize(served.classes, saved_model, output))
 
 
-def judge(serve: Signature, pictures: Sequence[Picture]) -> Outcome:
-    """Judges pictures in one batch, or one by one if the graph cannot decode one of them."""
-    if not pictures:
-        return Outcome()
-    try:
-        answers = serve(image_bytes=tf.constant([picture.encoded for picture in pictures]))
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
-        # The second is the first with the picture's bytes in its text.
-        if len(pictures) == 1:
-            unclear = isinstance(error, UnicodeDecodeError)
-            reason = "its data are damaged" if unclear else shorten_reason(error)
-            return Outcome(rejects=[(pictures[0].path, f"the model cannot decode it: {reason}")])
-        outcome = Outcome()
-        for picture in pictures:
-            outcome.extend(judge(serve, [picture]))
-        return outcome
-    batch = {name: value.numpy() for name, value in answers.items()}
-    return Outcome([(picture.path, picture.sha256) for picture in pictures], [batch])
+def _write_answers(job: Job, paths: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Writes the answers; returns the pictures to copy with the folder of each, and all maps."""
+    placed: list[tuple[Path, str]] = []
+    overlays: list[str] = []
+    with replacing_answers(job.output, job.served.classes) as write:
+        for outcome, answers in job.judge(read_batches(paths)):
+            write(answers)
+            for picture, answer in zip(outcome.pictures, answers, strict=True):
+                if folder := job.folder_of(answer):
+                    placed.append((picture.path, folder))
+            overlays += [answer.overlay for answer in answers if answer.overlay]
+        if job.painter:
+            job.painter.finish()
+    return placed, overlays
 
 
-def class_folder(name: str) -> str:
-    """Name of the folder for a class, which is that of none of our own files."""
-    own = name.casefold() in (PREDICTIONS, REJECTS, COPIES)
-    return digested_name(name) if own else safe_name(name)
+def _place_copies(
+    job: Job, earlier: Sequence[Path], placed: Sequence[tuple[Path, str]], overlays: Sequence[str]
+) -> None:
+    """Puts copies and maps in the place of those of an earlier run."""
+    remove_copies(job.output, earlier)
+    plan = CopyPlan(job.output)
+    targets = [plan.place(path, folder) for path, folder in placed]
+    maps = [job.output / name for name in overlays]
+    if maps or job.settings.output_dir is not None:
+        list_copies(job.output, [*targets, *maps])
+    for target in maps:
+        target.parent.mkdir(exist_ok=True)
+        (job.output / _DRAFT_OVERLAYS / target.name).replace(target)
+    for (path, _), target in zip(placed, targets, strict=True):
+        copy_picture(path, target)
 
 
-def _judge_all(serve: Signature, paths: Sequence[Path], *, strict: bool) -> Outcome:
-    outcome = Outcome()
-    with tqdm(total=len(paths), unit="pictures", disable=None) as bar:
-        for batch in read_batches(paths):
-            outcome.rejects += [(item.path, item.problem) for item in batch if item.problem]
-            outcome.extend(judge(serve, [item for item in batch if not item.problem]))
-            _require_none(outcome.rejects, strict=strict)
-            bar.update(len(batch))
-    outcome.rejects.sort()
-    return outcome
-
-
-def _require_none(rejects: list[tuple[Path, str]], *, strict: bool) -> None:
-    if strict and rejects:
+def _watch(settings: Settings, saved_model: Path, output: Path) -> None:
+    # A relative path means something else to a watch that is started again elsewhere.
+    folder = Path(os.path.realpath(settings.images))
+    if not folder.is_dir():
         raise InputError(
-            f"--strict, and {rejects[0][0]} cannot be judged: {rejects[0][1]}.",
-            "Mend or remove the picture, or leave --strict out.",
+            f"--watch, and --images={settings.images} is no folder.",
+            "Give the folder that pictures arrive in.",
         )
+    require_apart(output, settings.images, [], copies=True)
+    with writing_to(output):
+        require_watched(output)
+        served = load_served(saved_model, heatmaps=settings.overlays)
+        maps = output / OVERLAYS
+        with (
+            holding(output),
+            _starting(settings, served, output, maps, None) as job,
+            open_answer_log(output, served.classes, latest=BATCH_SIZE) as log,
+            until_told() as told,
+        ):
+            print(f"Watching {folder} by {saved_model}; Ctrl-C ends it.", flush=True)
+            _judge_arrivals(job, log, Arrivals(folder, log.known), told)
+    print(job.tally.summarize(served.classes, saved_model, output))
 
 
-def _collect(outcome: Outcome, images: str, output: Path, *, model: str) -> Predictions:
-    if not outcome.judged:
-        path, reason = outcome.rejects[0]
-        raise InputError(
-            f"None of the {len(outcome.rejects)} pictures of --images={images} can be judged; "
-            f"{path}: {reason}.",
-            f"See {output / REJECTS}.",
-        )
+def _judge_arrivals(job: Job, log: AnswerLog, arrivals: Arrivals, told: threading.Event) -> None:
+    plan = CopyPlan(job.output, log.copies)
+    copy_logged(job.output, log.latest, [Path(answer.file) for answer in log.latest])
+    for paths in look_until(told, arrivals):
+        batches = (arrivals.sift(batch) for batch in read_batches(paths))
+        with contextlib.closing(job.judge(batches)) as judged:
+            for outcome, answers in judged:
+                if job.painter:
+                    job.painter.finish()  # An answer names a map that is there.
+                written = [
+                    _complete(job, plan, picture, answer)
+                    for picture, answer in zip(outcome.pictures, answers, strict=True)
+                ]
+                log.write(written)
+                copy_logged(job.output, written, [picture.path for picture in outcome.pictures])
+                if told.is_set():
+                    break
 
-    def column(name: str) -> Any:
-        if name not in outcome.answers[0]:
-            return None
-        return np.concatenate([answer[name] for answer in outcome.answers])
 
-    return Predictions(
-        classes=tuple(name.decode() for name in outcome.answers[0]["classes"][0]),
-        source_ids=tuple(_name(path) for path, _ in outcome.judged),
-        digests=tuple(digest for _, digest in outcome.judged),
-        true=np.full([len(outcome.judged)], UNKNOWN, np.int64),
-        predicted=column("label_index"),
-        decisions=tuple(value.decode() for value in column("decision")),
-        scores=column("score"),
-        probabilities=column("probabilities"),
-        reconstruction_error=column("reconstruction_error"),
-        model=model,
-    )
+def _complete(job: Job, plan: CopyPlan, picture: Picture, answer: Answer) -> Answer:
+    """Adds what a watch knows its pictures by, and where the copy will be."""
+    folder = job.folder_of(answer)
+    copy = plan.place(picture.path, folder).relative_to(job.output).as_posix() if folder else ""
+    return dataclasses.replace(answer, stamp=picture.stamp, copy=copy)
 
 
 @contextlib.contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"The answers cannot be written to {folder}: {error}.",
-            "Change the permissions, make room on the disk, or give another --output_dir.",
-        ) from error
-
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()  # Told now, not after all pictures are judged.
-
-
-def _write_rejects(path: Path, rejects: list[tuple[Path, str]]) -> None:
-    rows = [(_name(picture), reason) for picture, reason in rejects]
-    write_text(path, format_csv([("path", "reason"), *rows]))
-
-
-def _name(path: Path) -> str:
-    """The path as text that can be written: a file system may hold names that are no UTF-8."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _summary(
-    predictions: Predictions, rejects: list[tuple[Path, str]], saved_model: Path, output: Path
-) -> str:
-    counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
-    lines = [f"Judged {len(predictions.source_ids)} pictures by {saved_model}:"]
-    lines += [f"  {name}  {count}" for name, count in zip(predictions.classes, counts, strict=True)]
-    if asked := predictions.decisions.count(REVIEW):
-        lines.append(f"  of these for a person to look at  {asked}")
-    if rejects:
-        lines.append(f"  set aside  {len(rejects)} (see {output / REJECTS})")
-    return "\n".join([*lines, f"Answers: {output / PREDICTIONS}"])
+def _starting(
+    settings: Settings, served: ServedModel, output: Path, maps: Path, count: int | None
+) -> Iterator[Job]:
+    """Yields the job, once it is known that nothing is in the way of its copies."""
+    names = served.classes if settings.sort_by == "class" else (PASS, FAIL, REVIEW)
+    folders = [class_folder(name) for name in names] if settings.output_dir else []
+    start_folder(output, [*folders, *([OVERLAYS] if settings.overlays else [])])
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=count, unit="pictures", disable=None))
+        painter = None
+        if settings.overlays:
+            crop = functools.partial(crop_to_picture, resize=served.resize)
+            painter = stack.enter_context(painting(maps, crop, served.classes))
+        drift = DriftLog(served.path, watches="monitor" in served.signatures)
+        yield Job(settings, served, output, Tally(settings.strict), bar, painter, drift)

@@ -7,7 +7,7 @@ IN holds `network` (`gap`, `flatten` or `xception`), its weights in the order of
 `weight 000` and so on, `images` `[n, h, w, channels]`, and `classes` `[n]`. OUT gets one array
 `PACKAGE METHOD LAYER` a map: `[n, h, w]`, with ReLU, not normalised, enlarged to the picture by
 PyTorch; and the noise of Smooth Grad-CAM++, `[samples, n, h, w, channels]`. `times` reads
-lines `WORK<tab>NUMBER` and answers each with the seconds it took.
+lines `WORK<tab>LAYER<tab>NUMBER` and answers each with the seconds it took.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from torchcam import methods  # type: ignore[import-not-found]
 TORCH_CAM = ("GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM")
 PYTORCH_GRAD_CAM = ("GradCAM", "GradCAMPlusPlus", "XGradCAM", "LayerCAM")
 NOISE = {"num_samples": 4, "std": 0.2}
+INNER = "trunk.17.body.0"  # of Xception: what Keras calls block13_sepconv1_act
 
 
 def import_pytorch_grad_cam() -> Any:
@@ -157,7 +158,7 @@ class Task:
         self.network = Xception(len(weights[-1])) if name == "xception" else small(name)
         load(self.network, weights)
         self.network.eval()
-        self.layers = ("last",) if name == "xception" else ("features", "last")
+        self.layers = (INNER if name == "xception" else "features", "last")
         self.grad_cam = import_pytorch_grad_cam()
         self.aim = self.grad_cam.utils.model_targets.ClassifierOutputTarget
 
@@ -200,7 +201,7 @@ class Task:
         with Path(path).open("wb") as file:
             np.savez(file, noise=self.redraw_noise(), **maps)
 
-    def run(self, work: str, number: int) -> None:
+    def run(self, work: str, layer: str, number: int) -> None:
         """One round: all pictures in batches of `number`, or the first with `number` samples."""
         network, images, classes = self.network, self.images, self.classes
         starts = range(0, len(images), number)
@@ -210,15 +211,15 @@ class Task:
                 for part, _ in batches:
                     network(part)
         elif work == "torch-cam":
-            with methods.GradCAMpp(network, "last") as cam:
+            with methods.GradCAMpp(network, layer) as cam:
                 for part, indices in batches:
                     cam(indices, network(part))
         elif work == "pytorch-grad-cam":
-            with self.grad_cam.GradCAMPlusPlus(network, [network.last]) as cam:
+            with self.grad_cam.GradCAMPlusPlus(network, [network.get_submodule(layer)]) as cam:
                 for part, indices in batches:
                     cam(part, [self.aim(index) for index in indices])
         else:
-            with methods.SmoothGradCAMpp(network, "last", num_samples=number) as cam:
+            with methods.SmoothGradCAMpp(network, layer, num_samples=number) as cam:
                 network(images[:1])
                 cam(classes[0])
 
@@ -228,7 +229,7 @@ class Task:
         for layout in (torch.contiguous_format, torch.channels_last) * 2:
             self.network.to(memory_format=layout)
             started = time.perf_counter()
-            self.run("prediction of PyTorch", 8)
+            self.run("prediction of PyTorch", "", 8)
             seconds[layout] = time.perf_counter() - started
         self.network.to(memory_format=min(seconds, key=lambda layout: seconds[layout]))
 
@@ -240,9 +241,9 @@ def main(work: str, path: str, *out: str) -> None:
         return
     task.choose_layout()
     for line in sys.stdin:
-        name, number = line.split("\t")
+        name, layer, number = line.split("\t")
         started = time.perf_counter()
-        task.run(name, int(number))
+        task.run(name, layer, int(number))
         print(time.perf_counter() - started, flush=True)
 
 

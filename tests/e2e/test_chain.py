@@ -121,8 +121,9 @@ def test_predict_gives_the_evaluations_answers(
         f"--output_dir={output}",
     )  # fmt: skip
     assert "set aside  2" in done.stdout
-    answers = list(csv.DictReader((output / "predictions.csv").open()))
-    assert len(answers) == 40
+    everything = list(csv.DictReader((output / "predictions.csv").open()))
+    answers = [row for row in everything if not row["error"]]
+    assert (len(everything), len(answers)) == (42, 40)
     for answer in answers:
         path = Path(answer["source_id"])
         expected = rows[f"test/images/{path.parent.name}/{path.name}"]
@@ -135,11 +136,16 @@ def test_predict_gives_the_evaluations_answers(
     assert all(row["reason"] for row in rejects)
 
 
+def versions(work_dir: Path, model: str) -> list[str]:
+    """What lies in the folder that Serving polls, but for the server's own files."""
+    return sorted(path.name for path in (work_dir / model / "export").iterdir() if path.is_dir())
+
+
 def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) -> None:
     work_dir, model, _ = run
     first = {p: p.read_bytes() for p in (work_dir / model / "export" / "1").rglob("*.pb")}
     nioscope("--stage=export", f"--work_dir={work_dir}", f"--model={model}")
-    assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
+    assert versions(work_dir, model) == ["1", "2"]
     evaluation = work_dir / model / "eval"
     predictions, metrics = evaluation / "predictions.csv", evaluation / "metrics.json"
     whole = predictions.read_text(), metrics.read_text()
@@ -158,7 +164,7 @@ def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) 
     metrics.write_text(whole[1])
     assert "Nothing was published" in done.stderr
     assert cells[0] in done.stderr
-    assert sorted(p.name for p in (work_dir / model / "export").iterdir()) == ["1", "2"]
+    assert versions(work_dir, model) == ["1", "2"]
     assert first == {p: p.read_bytes() for p in first}
 
 

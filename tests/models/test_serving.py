@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import dataclasses
 import io
 from pathlib import Path
@@ -11,6 +12,8 @@ import tensorflow as tf
 from PIL import Image
 
 from models.autoencoder import build_autoencoder
+from models.cam import make_cam
+from models.frozen_graph import PRECISIONS
 from models.picture import decode_picture, standardize_pictures
 from models.serving import ServingFacts, judge, write_saved_model
 
@@ -29,12 +32,28 @@ def png(size: tuple[int, int], seed: int, *, deep: bool = False) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, object]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, dict[str, Path]]:
+    """A model, and SavedModels of it by precision."""
     keras.utils.set_random_seed(0)
     model = build_autoencoder(image_size=32, channels=1, classes=2, mean=120.0, variance=900.0)
-    folder = tmp_path_factory.mktemp("saved") / "1"
-    write_saved_model(folder, model, IO_NIO)
-    return model, tf.saved_model.load(str(folder))
+    rng = np.random.default_rng(0)
+    for norm in model.layers:
+        if isinstance(norm, keras.layers.BatchNormalization):  # as after training
+            norm.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in norm.weights])
+    root = tmp_path_factory.mktemp("saved")
+    for precision in PRECISIONS:
+        write_saved_model(root / precision, model, IO_NIO, precision=precision)
+    return model, {precision: root / precision for precision in PRECISIONS}
+
+
+@pytest.fixture(scope="module")
+def saved(folders: tuple) -> tuple[keras.Model, object]:
+    return folders[0], tf.saved_model.load(str(folders[1]["float32"]))
+
+
+@pytest.fixture(scope="module")
+def low(folders: tuple) -> tuple[keras.Model, object]:
+    return folders[0], tf.saved_model.load(str(folders[1]["bfloat16"]))
 
 
 def test_two_classes_are_decided_by_the_threshold() -> None:
@@ -69,8 +88,9 @@ def test_the_positive_class_may_come_first() -> None:
     assert answers["label"].numpy().tolist() == [b"bad", b"good"]
 
 
-def test_signatures_and_their_shapes(saved: tuple) -> None:
-    _, loaded = saved
+@pytest.mark.parametrize("which", ["saved", "low"])
+def test_signatures_and_their_shapes(which: str, request: pytest.FixtureRequest) -> None:
+    _, loaded = request.getfixturevalue(which)
     assert set(loaded.signatures) == {"serving_default", "explain", "predict_tensor"}
     expected = {
         "label": (tf.string, [None]),
@@ -173,8 +193,6 @@ def test_a_standardizing_model_does_so_for_bytes_and_for_pixels(
 
 
 def test_the_served_map_is_the_map_of_the_explain_stage(saved: tuple) -> None:
-    from models.cam import make_cam
-
     model, loaded = saved
     encoded = [png((32, 32), seed) for seed in range(3)]
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(e))) for e in encoded])[..., None]
@@ -190,3 +208,74 @@ def test_no_saved_model_is_left_half(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no_such_layer"):
         write_saved_model(tmp_path / "1", model, bad)
     assert not (tmp_path / "1").exists()
+
+
+def test_in_bfloat16_all_signatures_say_nearly_what_the_model_says(low: tuple) -> None:
+    model, loaded = low
+    encoded = [png((32, 32), seed) for seed in range(4)]
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(e))) for e in encoded])[..., None]
+    serve = loaded.signatures
+    keras_says = model(pixels.astype(np.float32), training=False)
+    expected = tf.nn.softmax(keras_says["logits"]).numpy()
+    answers = serve["serving_default"](image_bytes=tf.constant(encoded))
+    gap = np.abs(answers["probabilities"] - expected).max()
+    assert 0 < gap < 0.01
+    np.testing.assert_allclose(tf.reduce_sum(answers["probabilities"], axis=1), 1.0, atol=1e-6)
+    error = np.sqrt(np.mean((pixels - keras_says["reconstruction"].numpy()) ** 2, axis=(1, 2, 3)))
+    np.testing.assert_allclose(answers["reconstruction_error"], error, rtol=1e-2)
+    explained = serve["explain"](image_bytes=tf.constant(encoded))
+    by_tensor = serve["predict_tensor"](images=tf.constant(pixels))
+    for others in (explained, by_tensor):
+        np.testing.assert_allclose(others["probabilities"], answers["probabilities"], atol=gap / 2)
+    plain = make_cam("gradcam++", model, "gated")
+    expected_maps = plain(pixels.astype(np.float32), explained["label_index"].numpy().tolist())
+    assert np.abs(explained["heatmap"] - expected_maps).mean() < 0.02
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_each_weight_is_written_once(folders: tuple, precision: str) -> None:
+    model, written = folders
+    normed = sum(x.count_params() for x in model.layers if "_norm" in x.name) // 4
+    needed = (model.count_params() - 3 * normed) * (4 if precision == "float32" else 2)
+    if precision == "float32":
+        (data,) = (written[precision] / "variables").glob("variables.data*")
+        held = data.stat().st_size
+    else:
+        functions = read_graph(written[precision]).library.function
+        nodes = [node for function in functions for node in function.node_def]
+        assert not {node.op for node in nodes} & {"VarHandleOp", "ReadVariableOp"}
+        held = sum(node.ByteSize() for node in nodes if node.op == "Const")
+    assert needed <= held < 1.1 * needed + 20_000
+
+
+def test_no_signature_runs_a_normalisation_or_what_it_does_not_answer_with(folders: tuple) -> None:
+    model, written = folders
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    for signature, maps in (("serving_default", 0), ("explain", 1)):
+        ran = run_and_list(written["float32"], signature, [png((32, 32), 0)])
+        # A convolution with its bias and its ReLU, whether by oneDNN or not.
+        joined = sum(count for op, count in ran.items() if "FusedConv2D" in op)
+        assert joined >= len(norms)
+        assert ran["Rsqrt"] == 0
+        assert ran["ResizeBilinear"] == maps
+
+
+def run_and_list(folder: Path, signature: str, encoded: list[bytes]) -> collections.Counter[str]:
+    """The operations that TensorFlow runs for a signature, after all it does to a graph."""
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        found = loaded.signature_def[signature]
+        metadata = tf.compat.v1.RunMetadata()
+        session.run(
+            [tensor.name for tensor in found.outputs.values()],
+            {found.inputs["image_bytes"].name: encoded},
+            options=tf.compat.v1.RunOptions(output_partition_graphs=True),
+            run_metadata=metadata,
+        )
+    graphs = metadata.partition_graphs
+    return collections.Counter(node.op for graph in graphs for node in graph.node)
+
+
+def read_graph(folder: Path) -> tf.compat.v1.GraphDef:
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        return tf.compat.v1.saved_model.load(session, ["serve"], str(folder)).graph_def

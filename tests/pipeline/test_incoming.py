@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.incoming import read_batches
+from pipeline import incoming
+from pipeline.incoming import find_pictures, read_batches
 
 PIXELS = np.random.default_rng(0).integers(0, 65536, (11, 14), dtype=np.uint16)
 COLOUR = np.random.default_rng(1).integers(0, 256, (11, 14, 3), dtype=np.uint8)
@@ -58,3 +60,33 @@ def test_what_cannot_be_judged_has_a_reason_and_no_bytes(tmp_path: Path) -> None
     assert batch[0].problem == "the file holds no bytes"
     assert "cut short" in batch[1].problem
     assert batch[2].problem == "it is no file, or a link that leads nowhere"
+
+
+def test_what_was_read_says_size_hash_and_stamp(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", PIXELS)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    ((whole, broken),) = read_batches([path, tmp_path / "b.png"])
+    assert whole.pixels == 11 * 14
+    assert whole.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert whole.stamp == (path.stat().st_size, path.stat().st_mtime_ns)
+    assert (broken.sha256, broken.stamp[0]) == ("", 10)
+
+
+def test_a_batch_has_a_bound_in_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "LARGE_PX", 2 * 11 * 14)
+    paths = [save(tmp_path / f"{number}.png", PIXELS) for number in range(3)]
+    paths.insert(1, save(tmp_path / "large.png", np.zeros([20, 30], np.uint8)))
+    batches = list(read_batches(paths))
+    assert [[picture.path.name for picture in batch] for batch in batches] == [
+        ["0.png"], ["large.png"], ["1.png", "2.png"],
+    ]  # fmt: skip
+
+
+def test_a_list_names_each_file_once_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    for content, expected in (
+        (b"b\na\r\n\nb\n", ["b", "a"]),
+        (b"b\0a c\n\0b\0", ["b", "a c\n"]),
+        (b"./x/../y\n\xff.png", ["x/../y", "\udcff.png"]),
+    ):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert find_pictures("-") == [Path(name) for name in expected]

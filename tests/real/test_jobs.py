@@ -68,22 +68,35 @@ def test_neu(
 
 
 def _served_equals_evaluated(work_dir: Path, model: str) -> None:
-    """Judges the test records in a process of its own, as `models.clean_session` describes."""
-    answers = work_dir / "answers.json"
-    shards = sorted((work_dir / "records").glob("*-test.tfrecord-*"))
-    subprocess.run(
-        [sys.executable, "-I", str(REPOSITORY / "models" / "clean_session.py"),
-         str(work_dir / model / "export" / "1"), str(answers), *map(str, shards)],
-        check=True,
-    )  # fmt: skip
-    served = json.loads(answers.read_text())
+    """Has a clean process hold the SavedModel to a sheet made of the evaluation's own table."""
     with (work_dir / model / "eval" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert served["source_id"] == [row["source_id"] for row in rows]
-    assert served["label"] == [row["predicted"] for row in rows]
-    for probabilities, row in zip(served["probabilities"], rows, strict=True):
-        evaluated = [float(value) for name, value in row.items() if name.startswith("p_")]
-        assert probabilities == pytest.approx(evaluated, abs=1e-5)
+    classes = [name.removeprefix("p_") for name in rows[0] if name.startswith("p_")]
+    shards = sorted((work_dir / "records").glob("*-test.tfrecord-*"))
+    sheet = {
+        "name": "test",
+        "records": [str(path.relative_to(work_dir)) for path in shards],
+        "classes": classes,
+        "tolerance": 1e-5,
+        "pictures": [
+            {
+                "source_id": row["source_id"],
+                "sha256": row["sha256"],
+                "label": row["predicted"],
+                "decision": row["decision"],
+                "probabilities": [float(row[f"p_{name}"]) for name in classes],
+            }
+            for row in rows
+        ],
+        "closely": [rows[0]["source_id"]],
+        "files": {},
+    }
+    program, path = REPOSITORY / "models" / "clean_session.py", work_dir / "sheet.json"
+    asked = [sys.executable, "-I", str(program), str(work_dir / model / "export" / "1")]
+    path.write_text(json.dumps(sheet))
+    assert subprocess.run([*asked, "--sheet", str(path)], check=False).returncode == 0
+    path.write_text(json.dumps(sheet | {"classes": classes[::-1]}))
+    assert subprocess.run([*asked, "--sheet", str(path)], check=False).returncode == 1
 
 
 @pytest.mark.timeout(1800)

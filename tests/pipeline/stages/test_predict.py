@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from models.autoencoder import build_autoencoder
-from models.serving import ServingFacts, write_saved_model
 from pipeline import saved_model
-from pipeline.config import Settings
-from pipeline.incoming import Picture, find_pictures
+from pipeline.incoming import Picture, find_pictures, read_picture
+from pipeline.judging import judge
+from pipeline.output_folder import holding
 from pipeline.predictions import Predictions, read_predictions, write_predictions
+from pipeline.provenance import digest_folder
 from pipeline.rundir import RunDir
-from pipeline.stages import predict
-from records.errors import InputError
-
-TWO = ServingFacts(("io", "nio"), ("nio",), "nio", 0.5, "gated", "letterbox")
-THREE = ServingFacts(
-    ("copies.json", "../up", "io"), ("copies.json", "../up"), "", 0.0, "gated", "stretch"
+from pipeline.sorted_copies import class_folder
+from tests.pipeline.stages.predict_bench import (
+    THREE,
+    TWO,
+    Bench,
+    draw,
+    export_tiny,
+    make_bench,
+    read_lines,
+    read_rejects,
+    read_table,
+    tree,
 )
 
 
@@ -36,62 +41,15 @@ THREE = ServingFacts(
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Export folders with one version, by the number of classes."""
     folder = tmp_path_factory.mktemp("exports")
-    for facts in (TWO, THREE):
-        keras.utils.set_random_seed(0)
-        count = len(facts.classes)
-        model = build_autoencoder(
-            image_size=32, channels=1, classes=count, mean=120.0, variance=900.0
-        )
-        write_saved_model(folder / str(count) / "1", model, facts)
-    return {count: folder / str(count) for count in (2, 3)}
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A run directory that holds a SavedModel and nothing else, and a folder of pictures."""
-
-    root: Path
-
-    @property
-    def pictures(self) -> Path:
-        return self.root / "pictures"
-
-    @property
-    def export(self) -> Path:
-        return self.root / "run" / "autoencoder" / "export"
-
-    @property
-    def sorted(self) -> Path:
-        return self.root / "sorted"
-
-    def run(
-        self, images: Path | str = "", output: Path | None = None, *, strict: bool = False
-    ) -> None:
-        predict.run(
-            Settings(
-                stage="predict",
-                work_dir=self.root / "run",
-                images=str(images or self.pictures),
-                output_dir=output,
-                strict=strict,
-            )
-        )
-
-    def refuse(self, *words: str, images: Path | str = "", output: Path | None = None) -> None:
-        with pytest.raises(InputError) as caught:
-            self.run(images, output)
-        for word in words:
-            assert word in str(caught.value)
+    return {
+        len(facts.classes): export_tiny(folder / str(len(facts.classes)) / "1", facts).parent
+        for facts in (TWO, THREE)
+    }
 
 
 @pytest.fixture
 def bench(tmp_path: Path, exports: dict[int, Path]) -> Bench:
-    bench = Bench(tmp_path)
-    bench.export.parent.mkdir(parents=True)
-    bench.export.symlink_to(exports[2])
-    for number in range(3):
-        draw(bench.pictures / f"{number}.png", number)
-    return bench
+    return make_bench(tmp_path, exports[2])
 
 
 @pytest.fixture
@@ -101,26 +59,6 @@ def unloadable(bench: Bench) -> Bench:
     (bench.export / "1").mkdir(parents=True)
     (bench.export / "1" / "saved_model.pb").write_bytes(b"no graph")
     return bench
-
-
-def draw(path: Path, seed: int = 0, image_format: str | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = np.random.default_rng(seed).integers(0, 256, (20, 30), np.uint8)
-    Image.fromarray(values).save(path, image_format)
-    return path
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def read_rejects(folder: Path) -> dict[str, str]:
-    with (folder / "rejects.csv").open(encoding="utf-8") as file:
-        return {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file)}
 
 
 def names(paths: Sequence[Path | str]) -> list[str]:
@@ -160,12 +98,16 @@ def test_more_classes_have_no_score_and_cannot_take_our_names(
         assert (bench.sorted / copy).read_bytes() == picture.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["copies.json", "Predictions.csv", "rejects.csv", "../up", ".."])
+@pytest.mark.parametrize(
+    "name",
+    ["copies.json", "Predictions.csv", "predictions.jsonl", "rejects.csv", "Overlays", "../up",
+     ".."],
+)  # fmt: skip
 def test_a_class_folder_is_none_of_our_files(name: str) -> None:
-    folder = predict.class_folder(name)
-    assert folder.casefold() not in {"copies.json", "predictions.csv", "rejects.csv", "..", ""}
+    folder = class_folder(name)
+    assert folder.casefold() not in {*OURS, "predictions.jsonl", "overlays", "..", ""}
     assert "/" not in folder
-    assert predict.class_folder("io") == "io"
+    assert class_folder("io") == "io"
 
 
 @pytest.mark.parametrize("content", [[], ["variables"], ["assets/x"]])
@@ -211,7 +153,7 @@ def test_a_damaged_savedmodel_is_told_with_its_remedy(
         shutil.rmtree(version / "variables")
     elif damage == "variables cut short":
         (data,) = version.glob("variables/*.data*")
-        data.write_bytes(data.read_bytes()[:1000])
+        data.write_bytes(data.read_bytes()[:-1])
     else:
         (version / "saved_model.pb").write_bytes(b"junk" if damage == "junk" else b"")
     bench.refuse(str(version), "--stage=export")
@@ -233,7 +175,7 @@ def test_only_what_records_would_look_at_is_looked_at(bench: Bench) -> None:
         draw(bench.pictures / name)
     (bench.pictures / "notes.txt").write_text("no picture")
     found = names(find_pictures(str(bench.pictures)))
-    assert found == ["0.png", "1.png", "2.png", "a.JPE", "b.jfif", "c.dib", "d.png"]
+    assert found == ["0.png", "1.png", "2.png", "a.JPE", "b.jfif", "c.dib", "x.png", "d.png"]
 
 
 def test_pictures_of_other_formats_are_set_aside_with_a_reason(
@@ -258,7 +200,10 @@ def test_links_and_odd_files_are_set_aside(bench: Bench) -> None:
     os.mkfifo(bench.pictures / "pipe.png")
     (bench.pictures / "folder.png").mkdir()
     bench.run(output=bench.sorted)
-    assert list(read_rejects(bench.sorted)) == ["loop.png", "nowhere.png", "pipe.png"]
+    rejects = read_rejects(bench.sorted)
+    assert list(rejects) == ["folder.png", "loop.png", "nowhere.png", "pipe.png"]
+    assert rejects["folder.png"] == "it is a folder, no picture"
+    assert rejects["pipe.png"] == "it is a pipe, a socket or a device, no picture"
     assert len(read_predictions(bench.sorted / "predictions.csv").source_ids) == 3
 
 
@@ -297,22 +242,174 @@ def test_a_picture_that_cannot_be_read_is_set_aside(bench: Bench) -> None:
 
 def test_a_picture_that_only_the_graph_refuses_is_set_aside_alone(bench: Bench) -> None:
     serve = saved_model.load_signature(bench.export / "1")
-    whole = [
-        Picture(bench.pictures / f"{number}.png", (bench.pictures / f"{number}.png").read_bytes())
-        for number in range(3)
-    ]
-    expected = predict.judge(serve, whole)
-    bad = Picture(Path("bad.png"), b"\x89PNG\r\n\x1a\n and no more")
-    outcome = predict.judge(serve, [whole[0], bad, *whole[1:]])
-    assert outcome.judged == expected.judged == [(item.path, item.sha256) for item in whole]
-    assert [path for path, _ in outcome.rejects] == [Path("bad.png")]
-    assert "\n" not in outcome.rejects[0][1]
+    whole = [read_picture(bench.pictures / f"{number}.png") for number in range(3)]
+    expected = judge(serve, whole)
+    bad = Picture(Path("bad.png"), b"\x89PNG\r\n\x1a\n and no more", "12")
+    outcome = judge(serve, [whole[0], bad, *whole[1:]])
+    assert outcome.judged == expected.judged == whole
+    refused = outcome.pictures[1]
+    assert (refused.path, refused.encoded, refused.sha256) == (Path("bad.png"), b"", "")
+    assert refused.problem.startswith("the model cannot decode it")
+    assert "\n" not in refused.problem
     np.testing.assert_allclose(
-        np.concatenate([answer["probabilities"] for answer in outcome.answers]),
-        expected.answers[0]["probabilities"],
-        atol=1e-5,
+        outcome.outputs["probabilities"], expected.outputs["probabilities"], atol=1e-5
     )
-    assert predict.judge(serve, [bad]).judged == []
+    assert judge(serve, [bad]).judged == []
+    assert judge(serve, []).pictures == ()
+
+
+def test_an_answer_that_is_no_number_is_a_problem_of_its_picture_alone(bench: Bench) -> None:
+    pictures = [read_picture(bench.pictures / f"{number}.png") for number in range(3)]
+    broken = Picture(Path("broken"), b"", problem="empty")
+
+    def answer(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        shares = tf.constant([[0.25, 0.75], [float("nan"), 0.5], [1.0, 0.0]])
+        return {"probabilities": shares, "label_index": tf.constant([1, 1, 0])}
+
+    outcome = judge(answer, [pictures[0], broken, *pictures[1:]])
+    assert [picture.problem for picture in outcome.pictures] == [
+        "", "empty", "the model's answer is not a number", "",
+    ]  # fmt: skip
+    assert outcome.judged == [pictures[0], pictures[2]]
+    assert outcome.outputs["probabilities"].tolist() == [[0.25, 0.75], [1.0, 0.0]]
+    assert outcome.outputs["label_index"].tolist() == [1, 0]
+
+
+def test_a_signature_that_monitors_is_taken_where_there_is_one() -> None:
+    def plain(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"score": image_bytes}
+
+    def monitor(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"score": image_bytes, "statistics": image_bytes}
+
+    def explain(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"score": image_bytes, "heatmap": image_bytes}
+
+    both = {"serving_default": plain, "explain": explain}
+    for signatures, heatmaps, expected in (
+        (both, False, {"score"}),
+        (both, True, {"score", "heatmap"}),
+        ({**both, "monitor": monitor}, False, {"score", "statistics"}),
+        ({**both, "monitor": monitor}, True, {"score", "statistics", "heatmap"}),
+    ):
+        answer = saved_model.choose_signature(signatures, heatmaps=heatmaps)
+        assert answer(image_bytes=tf.constant(["a"])).keys() == expected
+
+
+# What is answered
+
+
+OURS = {"predictions.csv", "predictions.jsonl", "rejects.csv", "copies.json"}
+
+
+def test_table_and_lines_say_the_same_of_every_picture(bench: Bench) -> None:
+    (bench.pictures / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    bench.run()
+    rows, lines = read_table(bench.answers), read_lines(bench.answers)
+    assert names([row["source_id"] for row in rows]) == ["0.png", "1.png", "2.png"]
+    assert [line["file"] for line in lines] == [row["source_id"] for row in rows]
+    served = bench.export / "1"
+    for row, line in zip(rows, lines, strict=True):
+        assert list(line) == [
+            "file", "sha256", "label", "probabilities", "score", "decision",
+            "reconstruction_error", "version", "model", "error",
+        ]  # fmt: skip
+        if row["error"]:
+            assert "PNG" in row["error"] and line["error"] == row["error"]
+            assert {row[name] for name in row} == {"", row["source_id"], row["error"]}
+            assert {str(line[name]) for name in line} == {"None", line["file"], line["error"]}
+            continue
+        content = Path(row["source_id"]).read_bytes()
+        assert row["sha256"] == line["sha256"] == hashlib.sha256(content).hexdigest()
+        assert (row["predicted"], row["decision"]) == (line["label"], line["decision"])
+        assert (row["version"], line["version"]) == ("1", 1)
+        assert row["model"] == line["model"] == digest_folder(served)
+        for name in ("score", "reconstruction_error"):
+            assert float(row[name]) == line[name]
+        assert {name: float(row[f"p_{name}"]) for name in TWO.classes} == line["probabilities"]
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert list(read_rejects(bench.answers)) == ["1.png"]
+
+
+def test_the_same_pictures_get_the_same_bytes(bench: Bench) -> None:
+    for number in range(3, 40):
+        draw(bench.pictures / f"{number:02d}.png", number)
+    bench.run()
+    first = tree(bench.answers)
+    bench.run()
+    assert tree(bench.answers) == first
+    found = names([row["source_id"] for row in read_table(bench.answers)])
+    assert found == names(find_pictures(str(bench.pictures))) and len(found) == 40
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
+def test_a_list_on_standard_input_is_judged_in_its_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    odd = draw(bench.pictures / ("a\nb.png" if end == b"\0" else "a b.png"))
+    paths = [bench.pictures / "2.png", odd, bench.pictures / "0.png", bench.pictures / "2.png"]
+    content = b"".join(os.fsencode(path) + end for path in paths)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    bench.run("-", bench.sorted)
+    found = [line["file"] for line in read_lines(bench.sorted)]
+    assert found == [str(path) for path in paths[:3]]
+    assert [row["source_id"] for row in read_table(bench.sorted)] == found
+
+
+def test_an_empty_list_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n\n")))
+    bench.refuse("--images=-", "standard input", images="-")
+
+
+def test_pictures_are_sorted_by_decision(bench: Bench) -> None:
+    bench.run(output=bench.sorted)
+    by_class = set(json.loads((bench.sorted / "copies.json").read_text()))
+    bench.run(output=bench.sorted, sort_by="decision")
+    copies = json.loads((bench.sorted / "copies.json").read_text())
+    expected = [
+        f"{line['decision']}/{Path(line['file']).name}" for line in read_lines(bench.sorted)
+    ]
+    assert copies == expected
+    assert set(tree(bench.sorted)) == {*OURS, *copies}
+    assert by_class.isdisjoint(copies)
+
+
+def test_maps_are_drawn_over_the_pictures(bench: Bench) -> None:
+    (bench.pictures / "1.png").write_bytes(b"")
+    bench.run(overlays=True)
+    lines = read_lines(bench.answers)
+    assert [("overlay" in line) for line in lines] == [True, False, True]
+    drawn = {line["overlay"] for line in lines if "overlay" in line}
+    assert drawn == {name for name in tree(bench.answers) if name.startswith("overlays/")}
+    for name in drawn:
+        with Image.open(bench.answers / name) as picture:
+            assert picture.format == "PNG"
+            assert picture.width == 200 and picture.height > 20  # 30 x 20, and a caption below
+    plain = bench.root / "plain"
+    bench.run(output=plain)
+    for line, other in zip(lines, read_lines(plain), strict=True):
+        line.pop("overlay", None)
+        assert line.keys() == other.keys()
+        if not line["error"]:
+            assert line["label"] == other["label"]
+            assert line["score"] == pytest.approx(other["score"], abs=1e-5)
+
+
+def test_earlier_maps_go_and_other_files_stay(bench: Bench) -> None:
+    bench.run(overlays=True)
+    first = {name for name in tree(bench.answers) if name.startswith("overlays/")}
+    (bench.answers / "overlays" / "mine.png").write_bytes(b"mine")
+    draw(bench.pictures / "0.png", 10)
+    bench.run(overlays=True)
+    second = {name for name in tree(bench.answers) if name.startswith("overlays/")}
+    assert len(first - second) == 1 and len(second - first) == 2
+    bench.run()
+    left = {name for name in tree(bench.answers) if name not in OURS}
+    assert left == {"overlays/mine.png"}
+
+
+def test_maps_do_not_go_among_the_pictures(unloadable: Bench) -> None:
+    unloadable.refuse("--output_dir", images=unloadable.root, overlays=True)
 
 
 # What is written, and what never is
@@ -402,8 +499,7 @@ def test_an_earlier_answer_is_replaced_and_nothing_else(bench: Bench) -> None:
     listed = json.loads((bench.sorted / "copies.json").read_text())
     assert sorted(names(listed)) == ["1.png", "2.png", "3-2.png"]
     mine = {f"{class_of_0.name}/mine.png", f"{class_of_0.name}/3.png"}
-    ours = {"predictions.csv", "rejects.csv", "copies.json"}
-    assert set(tree(bench.sorted)) == {*listed, *mine, *ours}
+    assert set(tree(bench.sorted)) == {*listed, *mine, *OURS}
 
 
 def copies_of(bench: Bench, name: str) -> list[str]:
@@ -420,12 +516,9 @@ def test_pictures_of_one_name_are_all_copied(bench: Bench) -> None:
     bench.run(output=bench.sorted)
     copies = json.loads((bench.sorted / "copies.json").read_text())
     assert len(copies) == len(set(copies)) == 6
-    assert set(copies) == set(tree(bench.sorted)) - {"predictions.csv", "rejects.csv", copies_name}
+    assert set(copies) == set(tree(bench.sorted)) - OURS
     same = sorted(Path(copy).name for copy in copies if Path(copy).name.startswith("0"))
     assert same == ["0-2.png", "0-3.png", "0-4.png", "0.png"]
-
-
-copies_name = "copies.json"
 
 
 def test_a_file_in_the_place_of_a_class_folder_is_left_alone(bench: Bench) -> None:
@@ -445,24 +538,56 @@ def test_a_file_in_the_place_of_a_class_folder_is_left_alone(bench: Bench) -> No
     assert folder.read_text() == "theirs"
 
 
-def test_old_answers_do_not_outlive_a_run_that_judges_nothing(bench: Bench) -> None:
+def test_when_nothing_can_be_judged_every_picture_has_its_row(bench: Bench) -> None:
     bench.run(output=bench.sorted)
     for picture in bench.pictures.iterdir():
         picture.write_bytes(b"broken")
-    bench.refuse("0.png", "rejects.csv", output=bench.sorted)
-    assert set(tree(bench.sorted)) == {"rejects.csv", "copies.json"}
+    bench.refuse("0.png", "None of the 3", "rejects.csv", output=bench.sorted)
+    assert set(tree(bench.sorted)) == OURS
     assert len(read_rejects(bench.sorted)) == 3
+    assert [bool(row["error"]) for row in read_table(bench.sorted)] == [True] * 3
+    assert len(read_predictions(bench.sorted / "predictions.csv").source_ids) == 0
     draw(bench.pictures / "0.png")
     bench.run(output=bench.sorted)
     assert len(read_predictions(bench.sorted / "predictions.csv").source_ids) == 1
 
 
-def test_strict_leaves_no_old_answer(bench: Bench) -> None:
-    bench.run()
+def test_a_run_that_is_cut_short_leaves_the_earlier_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run(output=bench.sorted, overlays=True)
+    before = tree(bench.sorted)
     (bench.pictures / "1.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"1\.png"):
-        bench.run(strict=True)
-    assert tree(bench.export.parent / "predict") == {}
+    bench.refuse("1.png", "--strict", output=bench.sorted, overlays=True, strict=True)
+    assert tree(bench.sorted) == before
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.stages.predict.make_answers", end)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(output=bench.sorted, overlays=True)
+    assert tree(bench.sorted) == before
+
+
+def test_drafts_of_a_killed_run_go_and_hidden_files_stay(bench: Bench) -> None:
+    bench.run(output=bench.sorted)
+    (copy,) = (bench.sorted / name for name in copies_of(bench, "0.png"))
+    for path in (bench.sorted / ".draft-ab12_9xy.jsonl", copy.parent / ".draft-ab12_9xy.png"):
+        path.write_bytes(b"half")
+    (bench.sorted / ".draft-overlays").mkdir()
+    (bench.sorted / ".draft-overlays" / "x.png").write_bytes(b"half")
+    (bench.sorted / ".draft-of-mine.txt").write_bytes(b"mine")
+    bench.run(output=bench.sorted)
+    left = {name for name in tree(bench.sorted) if "draft" in name}
+    assert left == {".draft-of-mine.txt"}
+
+
+def test_two_runs_do_not_write_to_one_folder(bench: Bench) -> None:
+    bench.answers.mkdir()
+    with holding(bench.answers):
+        bench.refuse(str(bench.answers), "Another run")
+    bench.run()
 
 
 def test_an_output_folder_that_is_a_file_is_told(unloadable: Bench) -> None:

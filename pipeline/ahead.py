@@ -1,0 +1,51 @@
+"""Work that is done ahead of whoever takes its results: in order, and within bounds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, Future
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def map_ahead(
+    work: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    pool: Executor,
+    *,
+    most: int,
+    weigh: Callable[[_Item], int] | None = None,
+    heaviest: int = 0,
+) -> Generator[_Result, None, None]:
+    """Yields `work(item)` in the order of the items; what is ahead stays bounded.
+
+    Items are taken one by one by whoever takes the results, so that the bounds need no lock and
+    are kept the same way at every run. When the generator is closed, what has not begun is
+    cancelled.
+
+    Args:
+        work: What is done with an item, by a thread of `pool`.
+        items: What it is done with; taken no further than the bounds allow.
+        pool: Who does it.
+        most: Results that are under way or wait to be taken, at most.
+        weigh: What an item will weigh while it is under way or waits; without it, nothing.
+        heaviest: What these weigh together at most. An item that is heavier goes alone.
+    """
+    waiting: deque[tuple[Future[_Result], int]] = deque()
+    held = 0
+    try:
+        for item in items:
+            weight = weigh(item) if weigh else 0
+            while waiting and (len(waiting) >= most or held + weight > heaviest):
+                held -= waiting[0][1]
+                yield waiting.popleft()[0].result()
+            waiting.append((pool.submit(work, item), weight))
+            held += weight
+        while waiting:
+            yield waiting.popleft()[0].result()
+    finally:
+        for future, _ in waiting:
+            future.cancel()
