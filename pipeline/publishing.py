@@ -120,8 +120,9 @@ def remove_leftovers(export: Path) -> None:
 def _claim_folder(export: Path, stack: contextlib.ExitStack) -> Path:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=export))
-        # Before it is locked another process may take it for a leftover: then the next one.
-        with contextlib.suppress(FileNotFoundError):
+        # Before it is locked another process may take it for a leftover, also in the middle of a
+        # look whether it is there: then the next one.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             is_alone = stack.enter_context(locked(folder / _LOCK))
             if is_alone and (folder / _LOCK).exists():
                 return folder

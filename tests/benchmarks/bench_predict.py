@@ -25,14 +25,18 @@ import tensorflow as tf
 
 from models.autoencoder import build_autoencoder
 from models.backbone import calibrate_batch_norm
+from models.monitoring import find_features, fit_feature_space, list_statistics
 from models.registry import MODELS
 from models.serving import ServingFacts, write_saved_model
 from pipeline.answer_files import replacing_answers
+from pipeline.drift_baseline import DRIFT_BASELINE
+from pipeline.drift_fit import Measured, fit_baseline
+from pipeline.drift_log import DriftLog
 from pipeline.incoming import find_pictures, read_batches
 from pipeline.judging import judge_ahead, make_answers
 from pipeline.saved_model import ServedModel, load_served
 from tests.benchmarks.bench_memory import read_status
-from tests.pipeline.stages.predict_bench import TWO, draw, export_tiny
+from tests.pipeline.stages.predict_bench import TWO, draw
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROUNDS, STARTS, SINGLES = 5, 3, 200
@@ -79,10 +83,11 @@ class Contest:
         return tf.nn.softmax(logits).numpy()
 
     def judge(self, served: ServedModel) -> np.ndarray:
-        found = []
+        found, drift = [], DriftLog(served.path, watches=True)
         with replacing_answers(self.work_dir, served.classes) as write:
             for outcome in judge_ahead(served.answer, read_batches(self.paths)):
                 answers = make_answers(outcome, served)
+                drift.add(outcome.outputs)
                 write(answers)
                 found += [answer.probabilities for answer in answers]
         return np.array(found, np.float32)
@@ -104,8 +109,23 @@ def contest(
     model = build(request.param, paths)
     contest = Contest(request.param, model, folder / "images", paths, folder / "run")
     facts = ServingFacts(CLASSES, CLASSES, "", 0.0, MODELS[request.param].cam_layer, "letterbox")
-    write_saved_model(contest.saved_model, model, facts)
+    export(contest.saved_model, model, facts)
     return contest
+
+
+def export(folder: Path, model: keras.Model, facts: ServingFacts) -> None:
+    """With all that drift is watched by; its figures do not matter to the time it takes."""
+    count = len(facts.classes)
+    features = np.random.default_rng(0).normal(size=[400, find_features(model).shape[-1]])
+    space = fit_feature_space(features, np.arange(400) % count, classes=count)
+    write_saved_model(folder, model, facts, space=space)
+    names = list_statistics(reconstructs=isinstance(model.output, dict))
+    measured = Measured(
+        tuple(map(str, range(400))), np.arange(400) % count, features[:, : len(names)]
+    )
+    baseline = fit_baseline(names, facts.classes, train=measured, validation=measured)
+    (folder / DRIFT_BASELINE).parent.mkdir()
+    baseline.write(folder / DRIFT_BASELINE)
 
 
 def build(name: str, paths: list[Path]) -> keras.Model:
@@ -180,7 +200,8 @@ def test_start_to_first_answer(contest: Contest) -> None:
 @pytest.mark.timeout(3600)
 def test_memory_is_flat(tmp_path: Path) -> None:
     work_dir = tmp_path / "run"
-    export_tiny(work_dir / "autoencoder" / "export" / "1", TWO)
+    tiny = build_autoencoder(image_size=32, channels=1, classes=2, mean=120.0, variance=900.0)
+    export(work_dir / "autoencoder" / "export" / "1", tiny, TWO)
     for number in range(50):
         draw(tmp_path / "few" / f"{number}.png", number)
     for count in (MANY // 10, MANY):

@@ -11,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,6 +144,24 @@ def test_exports_at_once_take_different_numbers(tmp_path: Path) -> None:
     assert names(tmp_path) == {path.name for path in published}
 
 
+def test_a_folder_that_is_swept_away_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, swept = Path.mkdir, []
+
+    def sweep(path: Path, *args: Any, **options: Any) -> None:
+        if options.get("parents") and path.name.startswith(".candidate-") and not swept:
+            swept.append(path)
+            path.rmdir()  # Another export, between the look whether it is there and the next.
+            raise FileExistsError(path)
+        mkdir(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", sweep)
+    published = publish_one(tmp_path, seed=0)
+    assert len(swept) == 1
+    require_whole(published)
+
+
 def test_everything_is_synced_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +239,7 @@ def test_a_link_to_a_version_is_not_ours(tmp_path: Path) -> None:
 PUBLISHER = f"""
 import runpy, sys
 from pathlib import Path
+from typing import Any
 from pipeline.publishing import remove_old_versions
 
 publish_one = runpy.run_path({__file__!r})["publish_one"]
