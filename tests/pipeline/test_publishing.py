@@ -147,7 +147,8 @@ def test_exports_at_once_take_different_numbers(tmp_path: Path) -> None:
 def test_a_folder_that_is_swept_away_before_it_is_locked_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mkdir, swept = Path.mkdir, []
+    mkdir = Path.mkdir
+    swept: list[Path] = []
 
     def sweep(path: Path, *args: Any, **options: Any) -> None:
         if options.get("parents") and path.name.startswith(".candidate-") and not swept:
