@@ -18,6 +18,8 @@ from pipeline.incoming import Picture, path_text
 from pipeline.saved_model import ServedModel, Signature, shorten_reason
 
 _BATCHES_AHEAD = 2
+# The cores are shared, and yet two are faster: what one waits for, the other has not come to yet.
+_JUDGED_AT_ONCE = 2
 # The last is the first with the picture's bytes in its text.
 _REFUSALS = (
     tf.errors.InvalidArgumentError,
@@ -48,8 +50,8 @@ class Outcome:
 def judge_ahead(
     answer: Signature, batches: Iterable[list[Picture]]
 ) -> Generator[Outcome, None, None]:
-    """Yields what becomes of each batch, in order; the model works in a thread of its own."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="model")
+    """Yields what becomes of each batch, in order; the model works in threads of its own."""
+    pool = ThreadPoolExecutor(_JUDGED_AT_ONCE, thread_name_prefix="model")
     judge_batch = functools.partial(judge, answer)
     try:
         with contextlib.closing(
