@@ -18,7 +18,7 @@ from pipeline.incoming import Picture, path_text
 from pipeline.saved_model import ServedModel, Signature, shorten_reason
 
 _BATCHES_AHEAD = 2
-# The cores are shared, and yet two are faster: what one waits for, the other has not come to yet.
+# While one batch waits for the slowest part of an operation, the other keeps the cores busy.
 _JUDGED_AT_ONCE = 2
 # The last is the first with the picture's bytes in its text.
 _REFUSALS = (
