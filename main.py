@@ -60,7 +60,7 @@ def run_stage(settings: Settings) -> None:
         return
     for stage in (*_CHAIN, "predict") if settings.images else _CHAIN:
         print(f"\n=== {stage} ===", flush=True)
-        run_stage(dataclasses.replace(settings, stage=stage))
+        run_stage(settings.for_stage(stage))
 
 
 def settings_from_flags() -> Settings:
@@ -68,9 +68,9 @@ def settings_from_flags() -> Settings:
     values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Settings)}
     if not values["work_dir"]:
         raise InputError("--work_dir is empty.", "Give a folder, or leave the flag out.")
-    values["work_dir"] = Path(values["work_dir"])
-    for name in ("data_dir", "output_dir", "baseline", "eval_records"):
-        values[name] = Path(values[name]) if values[name] else None
+    for field in dataclasses.fields(Settings):
+        if str(field.type).startswith("Path"):
+            values[field.name] = Path(values[field.name]) if values[field.name] else None
     return Settings(**values)
 
 

@@ -26,12 +26,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from models.appearance import PICTURE_STATISTICS, measure_picture
-from models.picture import decode_pixels, fit_pixels
+from models.picture import DECODED_AT_ONCE, decode_pixels, fit_pixels
 
 _MOST_DIRECTIONS = 32
 _PICTURES_A_DIRECTION = 10  # below that a variance is mostly chance
 _LEAST_VARIANCE = 1e-6  # of the largest one: what is less is rounding
-_DECODED_AT_ONCE = 16  # as in `models.serving`
 
 Answers = dict[str, tf.Tensor]
 
@@ -154,7 +153,7 @@ def decode_and_measure(
         tf.TensorSpec([len(PICTURE_STATISTICS)], tf.float32),
     )
     return tf.map_fn(
-        decode, encoded, fn_output_signature=kinds, parallel_iterations=_DECODED_AT_ONCE
+        decode, encoded, fn_output_signature=kinds, parallel_iterations=DECODED_AT_ONCE
     )
 
 

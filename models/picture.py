@@ -13,6 +13,9 @@ import tensorflow as tf
 
 RESIZES = ("letterbox", "stretch")
 
+DECODED_AT_ONCE = 16
+"""Pictures of a batch: enough to keep the cores decoding; more only holds more in memory."""
+
 _MIDDLE, _DEVIATION = 127.5, 40.0  # of a standardized picture, in grey values
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

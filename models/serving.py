@@ -40,12 +40,9 @@ from models import cam_weights
 from models.autoencoder import reconstruction_error
 from models.frozen_graph import FULL_PRECISION, fold_batch_norm, freeze
 from models.monitoring import FeatureSpace, find_features, make_monitor
-from models.picture import decode_picture, standardize_pictures
+from models.picture import DECODED_AT_ONCE, decode_picture, standardize_pictures
 
 Answers = dict[str, tf.Tensor]
-
-# Enough to keep the cores decoding; more only holds more pictures in memory.
-_DECODED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ def _decode_batch(encoded: tf.Tensor, *, image_size: int, channels: int, **form:
         functools.partial(decode_picture, image_size=image_size, channels=channels, **form),
         encoded,
         fn_output_signature=tf.TensorSpec([image_size, image_size, channels], tf.float32),
-        parallel_iterations=_DECODED_AT_ONCE,
+        parallel_iterations=DECODED_AT_ONCE,
     )
 
 

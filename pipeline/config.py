@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.flag_checks import check_flag, check_together
+from pipeline.flag_checks import FOR_ONE_STAGE, check_flag, check_together
 
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
 TARGETS = ("tfrecord", "voc")
@@ -206,6 +206,13 @@ class Settings:
         for field in dataclasses.fields(self):
             check_flag(field.name, getattr(self, field.name), **field.metadata)
         check_together(self)
+
+    def for_stage(self, stage: str) -> Settings:
+        """Those that `all` hands to one of its stages: without what is for another stage alone."""
+        others = {
+            name: getattr(type(self), name) for name, own in FOR_ONE_STAGE.items() if own != stage
+        }
+        return dataclasses.replace(self, stage=stage, **others)
 
     def to_json(self) -> dict[str, Any]:
         """The flags as JSON values."""

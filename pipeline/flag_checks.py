@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.config import Settings
 
 BACKBONE_WEIGHTS = ("imagenet", "calibrated")
-_FOR_ONE_STAGE = {
+FOR_ONE_STAGE = {
     "audit_only": "records",
     "to": "records",
     "keep_versions": "export",
@@ -138,7 +138,7 @@ def _check_stage(settings: Settings) -> None:
     if settings.workers > 1024:
         raise InputError(f"--workers={settings.workers} is too large.", "Give 1024 or fewer.")
     defaults = type(settings)
-    for name, stage in _FOR_ONE_STAGE.items():
+    for name, stage in FOR_ONE_STAGE.items():
         chain = settings.stage == "all" and stage != "records"
         if getattr(settings, name) != getattr(defaults, name) and not (
             settings.stage == stage or chain

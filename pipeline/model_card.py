@@ -30,7 +30,8 @@ from records.errors import InputError
 from records.manifest import Manifest, file_digest, read_manifest
 from records.types import SPLITS
 
-CARD_NAMES = ("model_card.md", "model_card.json")
+CARD, _CARD_TEXT = "assets.extra/model_card.json", "assets.extra/model_card.md"
+"""Where a SavedModel says what it is."""
 _TEMPLATE = "model_card.md.j2"
 _MODEL_FACTS = (
     *("model", "classes", "positive_class", "fail_classes", "image_size", "channels", "resize"),
@@ -56,7 +57,6 @@ def write_model_card(
     Raises:
         InputError: `metrics.json` or the manifest of the records is missing or damaged.
     """
-    extra = candidate / "assets.extra"
     manifest = read_manifest(run_dir.records)
     checked, files = dataclasses.asdict(gate), _digest_files(candidate)
     try:
@@ -68,8 +68,8 @@ def write_model_card(
             f"({type(error).__name__}: {error}).",
             f"Run: python main.py --stage=eval --work_dir={run_dir.root} --model={run_dir.model}",
         ) from error
-    write_json(extra / "model_card.json", card)
-    write_text(extra / "model_card.md", text)
+    write_json(candidate / CARD, card)
+    write_text(candidate / _CARD_TEXT, text)
 
 
 def _collect(
@@ -161,7 +161,7 @@ def _describe_robustness(robustness: Mapping[str, Any] | None) -> dict[str, Any]
 
 def _digest_files(candidate: Path) -> dict[str, str]:
     """SHA-256 of every file of the version but the card itself."""
-    cards = {candidate / "assets.extra" / name for name in CARD_NAMES}
+    cards = {candidate / CARD, candidate / _CARD_TEXT}
     paths = sorted(path for path in candidate.rglob("*") if path.is_file() and path not in cards)
     return {path.relative_to(candidate).as_posix(): file_digest(path) for path in paths}
 

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.golden_set import SHEET
+from pipeline.model_card import CARD
 from records.atomic import locked
 from records.errors import InputError
 
@@ -28,7 +30,7 @@ _LOCK, _VERSION = "lock", "version"
 _AS_SERVING_READS = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _HIGHEST = 2**63 - 1
 # What a version of ours holds, one of them at least.
-_MARKS = ("assets.extra/golden/golden.json", "assets.extra/model_card.json")
+_MARKS = (SHEET, CARD)
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipeline.model_card import CARD
 from pipeline.provenance import digest_folder
 from pipeline.rundir import RunDir
 from records.errors import InputError
 from records.pixels import encode_png
 
 Signature = Callable[..., dict[str, tf.Tensor]]
-MODEL_CARD = "assets.extra/model_card.json"
-"""Where a SavedModel says what it is."""
 _NEEDED = {"classes", "decision", "label_index", "probabilities"}
 _LONGEST_REASON = 200
 _FAILURES = (OSError, tf.errors.OpError, ValueError, RuntimeError, LookupError)
@@ -70,18 +69,6 @@ def find_newest_version(run_dir: RunDir) -> Path:
     )
 
 
-def load_signature(saved_model: Path) -> Signature:
-    """The function from pictures' bytes to answers.
-
-    It is the signature `monitor` where there is one, which adds float32 `statistics` `[batch, n]`
-    to the answers, else `serving_default`.
-
-    Raises:
-        InputError: The folder holds no SavedModel that can be loaded, or another kind of one.
-    """
-    return choose_signature(_load(saved_model), heatmaps=False)
-
-
 def load_served(saved_model: Path, *, heatmaps: bool = False) -> ServedModel:
     """Loads a SavedModel and lets it judge a small picture, so that it is known to answer.
 
@@ -119,7 +106,7 @@ def shorten_reason(error: Exception) -> str:
 
 
 def _read_resize(saved_model: Path) -> str:
-    path = saved_model / MODEL_CARD
+    path = saved_model / CARD
     if not path.exists():
         return "letterbox"  # the default
     try:

@@ -32,6 +32,7 @@ from pipeline.rundir import RunDir
 from pipeline.serving_files import write_server_files, write_version_extras
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
+from records.types import Split
 
 # Run, not imported: as a program it makes Keras impossible to import.
 _CHECKER = Path(files.__file__).resolve().with_name("clean_session.py")
@@ -101,27 +102,26 @@ def _judge_validation(
         outputs = model(images, training=False)
         return {"logits": outputs["logits"] if isinstance(outputs, dict) else outputs}
 
-    dataset = make_evaluation_dataset(
-        pictures.shards,
-        decode=functools.partial(decode_picture, **input_form(facts)),
-        batch_size=_BATCH_SIZE,
-        count=pictures.count,
-    )
+    dataset = _make_dataset(facts, manifest, "validation")
     answers = collect_answers(predict, dataset, count=pictures.count, description="validation")
     decided = rule.decide(answers.logits)
     expected = tabulate(rule, pictures, answers, decided, model=facts.weights_digest)
     return PictureSet("validation", tuple(pictures.shards), expected)
 
 
+def _make_dataset(facts: ModelFacts, manifest: Manifest, split: Split) -> tf.data.Dataset:
+    return make_evaluation_dataset(
+        manifest.shard_paths(split),
+        decode=functools.partial(decode_picture, **input_form(facts)),
+        batch_size=_BATCH_SIZE,
+        count=manifest.count(split),
+    )
+
+
 def _fit_space(model: keras.Model, facts: ModelFacts, manifest: Manifest) -> FeatureSpace:
     """Where the classes lie among the features of training pictures."""
     count = manifest.count("train")
-    dataset = make_evaluation_dataset(
-        manifest.shard_paths("train"),
-        decode=functools.partial(decode_picture, **input_form(facts)),
-        batch_size=_BATCH_SIZE,
-        count=count,
-    )
+    dataset = _make_dataset(facts, manifest, "train")
     extract = keras.Model(model.input, find_features(model))
     run = tf.function(lambda images: extract(images, training=False), reduce_retracing=True)
     features, labels = [], []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -244,3 +245,17 @@ def test_flags_are_checked_before_any_work(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="lies in"):
             Settings(data_dir=tmp_path, work_dir=work_dir)
     Settings(data_dir=tmp_path, work_dir=tmp_path.parent)
+
+
+def test_the_chain_hands_each_stage_its_own_flags_alone(tmp_path: Path) -> None:
+    chain = Settings(
+        stage="all", data_dir=tmp_path, keep_versions=3, sort_by="decision", seed=5,
+        work_dir=tmp_path.with_name("run"),
+    )  # fmt: skip
+    records, export, predict = (
+        dataclasses.replace(chain, images="x").for_stage(stage)
+        for stage in ("records", "export", "predict")
+    )
+    assert (records.stage, records.keep_versions, records.sort_by) == ("records", 0, "class")
+    assert (export.keep_versions, export.sort_by, export.seed) == (3, "class", 5)
+    assert (predict.keep_versions, predict.sort_by) == (0, "decision")

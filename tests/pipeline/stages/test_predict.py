@@ -241,7 +241,7 @@ def test_a_picture_that_cannot_be_read_is_set_aside(bench: Bench) -> None:
 
 
 def test_a_picture_that_only_the_graph_refuses_is_set_aside_alone(bench: Bench) -> None:
-    serve = saved_model.load_signature(bench.export / "1")
+    serve = saved_model.load_served(bench.export / "1").answer
     whole = [read_picture(bench.pictures / f"{number}.png") for number in range(3)]
     expected = judge(serve, whole)
     bad = Picture(Path("bad.png"), b"\x89PNG\r\n\x1a\n and no more", "12")
