@@ -41,7 +41,13 @@ _MARKDOWN = re.compile(r"([\\`*\[\]<>#|~]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def write_model_card(
-    candidate: Path, *, run_dir: RunDir, facts: ModelFacts, evaluation: Evaluation, gate: Any
+    candidate: Path,
+    *,
+    run_dir: RunDir,
+    facts: ModelFacts,
+    evaluation: Evaluation,
+    gate: Any,
+    precision_figures: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> None:
     """Writes `model_card.json` and `model_card.md` into a version that is not yet published.
 
@@ -53,6 +59,7 @@ def write_model_card(
         facts: Of the model.
         evaluation: Of the model on the test split.
         gate: What was checked before publishing, a dataclass instance of JSON values.
+        precision_figures: Figures `evaluated` and `served`, where these are of different precision.
 
     Raises:
         InputError: `metrics.json` or the manifest of the records is missing or damaged.
@@ -60,7 +67,11 @@ def write_model_card(
     manifest = read_manifest(run_dir.records)
     checked, files = dataclasses.asdict(gate), _digest_files(candidate)
     try:
-        card = _collect(run_dir, facts, evaluation, manifest) | {"gate": checked, "files": files}
+        card = _collect(run_dir, facts, evaluation, manifest) | {
+            "gate": checked,
+            "precision_figures": precision_figures,
+            "files": files,
+        }
         text = _render(card)
     except (OSError, ValueError, KeyError, TypeError, jinja2.UndefinedError) as error:
         raise InputError(

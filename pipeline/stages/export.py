@@ -29,6 +29,7 @@ from pipeline.model_card import write_model_card
 from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.publishing import building_version, publish, remove_old_versions
 from pipeline.rundir import RunDir
+from pipeline.served_figures import Figures, compare_figures
 from pipeline.serving_files import write_server_files, write_version_extras
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
@@ -63,7 +64,14 @@ def run(settings: Settings) -> None:
         golden = choose_golden_set(validation, evaluation.rule)
         _write_extras(candidate, golden, facts, precision=precision)
         gate = require_same_answers(candidate, (validation, test), precision=precision)
-        write_model_card(candidate, run_dir=run_dir, facts=facts, evaluation=evaluation, gate=gate)
+        write_model_card(
+            candidate,
+            run_dir=run_dir,
+            facts=facts,
+            evaluation=evaluation,
+            gate=gate,
+            precision_figures=_compare_figures(candidate, test, facts, precision),
+        )
         version = publish(candidate, run_dir.export)
     print(f"{format_result(gate)}\nPublished: {version}")
     write_server_files(run_dir.export, model_name=facts.model)
@@ -150,6 +158,18 @@ def _write_baseline(candidate: Path, facts: ModelFacts, manifest: Manifest) -> N
     path = candidate / DRIFT_BASELINE
     path.parent.mkdir(exist_ok=True)
     baseline.write(path)
+
+
+def _compare_figures(
+    candidate: Path, test: PictureSet, facts: ModelFacts, precision: str
+) -> dict[str, Figures] | None:
+    """Figures of both precisions; None where there is one."""
+    if precision == "float32":
+        return None
+    loaded = tf.saved_model.load(str(candidate))  # as above
+    return compare_figures(
+        loaded.signatures["serving_default"], test, positive_class=facts.positive_class
+    )
 
 
 def _serving_facts(facts: ModelFacts, rule: DecisionRule) -> ServingFacts:

@@ -52,7 +52,7 @@ class _Run:
     facts: ModelFacts
     candidate: Path
 
-    def write(self, gate: Any = None) -> tuple[dict[str, Any], str]:
+    def write(self, gate: Any = None, **optional: Any) -> tuple[dict[str, Any], str]:
         """Writes the card and gives both of its forms."""
         evaluation = read_evaluation(self.run_dir, self.facts)
         write_model_card(
@@ -61,6 +61,7 @@ class _Run:
             facts=self.facts,
             evaluation=evaluation,
             gate=gate or _Gate(),
+            **optional,
         )
         extra = self.candidate / "assets.extra"
         card = json.loads((extra / "model_card.json").read_text(encoding="utf-8"))
@@ -355,6 +356,21 @@ def test_figures_of_another_precision_are_not_passed_off_as_its_own(run: _Run) -
     _, text = run.write(_Gate(precision="bfloat16"))
     assert "This version computes in bfloat16. " + words in text
     assert words not in run.write()[1]
+
+
+def test_figures_of_both_precisions_stand_side_by_side(run: _Run) -> None:
+    figures = {
+        "evaluated": {"log_loss": 0.25, "auroc": None},
+        "served": {"log_loss": 0.26, "auroc": None},
+    }
+    card, text = run.write(_Gate(precision="bfloat16"), precision_figures=figures)
+    assert card["precision_figures"] == figures
+    assert "| on the test pictures | float32, as evaluated | bfloat16, as served |" in text
+    assert "| log loss | 0.250000 | 0.260000 |" in text
+    assert "auroc" not in text
+    card, text = run.write()
+    assert card["precision_figures"] is None
+    assert "as evaluated" not in text
 
 
 def test_names_cannot_break_its_tables(tmp_path: Path) -> None:
