@@ -96,8 +96,8 @@ class Movement:
         reference = {"train": "training"}.get(self.split, self.split)
         return (
             f"pictures are {words.lower if is_lower else words.higher}: {words.figure} "
-            f"{self.now:{words.format}} where {reference} pictures have "
-            f"{self.before:{words.format}}; {'lower' if is_lower else 'higher'} in "
+            f"{self.now:z{words.format}} where {reference} pictures have "
+            f"{self.before:z{words.format}}; {'lower' if is_lower else 'higher'} in "
             f"{100 * share:.0f} of 100 comparisons, usual are up to "
             f"{100 * (0.5 + self.limit):.0f}. Look at: {words.cause}"
         )

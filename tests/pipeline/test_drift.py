@@ -143,6 +143,11 @@ def test_a_warning_is_in_words_of_the_line() -> None:
     assert drift.to_json()["movements"][0]["now"] == 118.4
 
 
+def test_no_zero_has_a_sign() -> None:
+    said = str(Movement("mean_grey", "train", before=-0.2, now=-1e-9, share=0.1, limit=0.2))
+    assert "mean grey value 0 where training pictures have 0;" in said
+
+
 def test_an_unknown_statistic_is_called_by_its_name() -> None:
     assert "pictures are higher: hum 2 where training" in str(
         Movement("hum", "train", before=1, now=2, share=0.9, limit=0.2)
