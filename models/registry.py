@@ -147,6 +147,7 @@ MODELS: dict[str, ModelSpec] = {
         pretrain_epochs=20,
         learning_rate=1e-3,
         augment="flip|vflip|brightness(0.1)|contrast(0.2)",
+        weight_average=0.98,
         backbone=Backbone(
             function="Xception",
             preprocessing="tf",

@@ -7,10 +7,12 @@ and one that is damaged is filled anew from there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from pipeline.ahead import map_ahead
 from pipeline.feature_table import pack_rows, row_type
 from records.errors import InputError
 
@@ -27,6 +30,9 @@ BYTES_AT_MOST = 20 * 1024**3
 """All caches of one model together."""
 BATCH_SIZE = 32
 """Pictures that the trunk sees at once."""
+
+# While one batch waits for the slowest part of an operation, the other keeps the cores busy.
+_AT_ONCE = 2
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -153,16 +159,32 @@ def _fill(path: Path, trunk: Trunk, part: Rows, row: np.dtype) -> None:
             tqdm(total=part.count, initial=done, desc=name, unit="pictures", disable=None) as bar,
         ):
             file.seek(done * row.itemsize)
-            for images, labels, *_ in part.batches(done // BATCH_SIZE):
-                rows = pack_rows(trunk(images).numpy(), labels.numpy())[: part.count - done]
+            for answers, labels in _pass(trunk, part, done):
+                rows = pack_rows(answers, labels)[: part.count - done]
                 rows["checksum"] = _checksums(rows)
                 file.write(rows.tobytes())
                 done += len(rows)
                 bar.update(len(rows))
-                if done == part.count:
-                    break
     except OSError as error:
         _refuse(path.parent, part.count * row.itemsize - _size(path), error)
+
+
+def _pass(trunk: Trunk, part: Rows, done: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The trunk's answers and the labels, batch by batch, from picture `done` on."""
+    missing = -(-(part.count - done) // BATCH_SIZE)
+    batches = part.batches(done // BATCH_SIZE).take(missing)
+    with (
+        ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="trunk") as pool,
+        contextlib.closing(
+            map_ahead(
+                lambda batch: (trunk(batch[0]).numpy(), batch[1].numpy()),
+                batches,
+                pool,
+                most=_AT_ONCE,
+            )
+        ) as answers,
+    ):
+        yield from answers
 
 
 def _count_sound(path: Path, count: int, row: np.dtype) -> int:
