@@ -42,6 +42,8 @@ _FRAMES, _PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
 _SEGMENTS = frozenset((*_FRAMES, 0xC4, *range(0xDA, 0xDE), *range(0xE0, 0xF0), 0xFE))
 _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - _SEGMENTS
 _COEFFICIENTS = 64
+# Every block of 8 x 8 pixels has a code for its mean, and a code has a bit at least.
+_PIXELS_A_BYTE = 8 * 64
 _FILLERS = tuple(
     bits + b"".join(b"\xff%c" % (0xD0 + (first + index) % 8) + bits for index in range(8))
     for bits, first in ((bytes.fromhex("aa5533cc0f9669a5") * 4, 0), (b"\x55" * 32, 4))
@@ -97,7 +99,7 @@ def read_header(encoded: bytes) -> JpegHeader:
     depth, height, width, count = unpack(">BHHB", encoded, frame)
     if depth != 8 or count not in _COLOUR_SPACES:
         raise unsupported(f"it is a JPEG with {count} components of {depth} bit")
-    return JpegHeader(
+    header = JpegHeader(
         width=width,
         height=height,
         is_grey=count == 1,
@@ -108,6 +110,9 @@ def read_header(encoded: bytes) -> JpegHeader:
         is_progressive=kind == _PROGRESSIVE,
         is_one_scan=kind != _PROGRESSIVE and encoded[start] == count,
     )
+    if width * height > _PIXELS_A_BYTE * len(encoded):
+        raise damaged("the JPEG is damaged or cut short: it has too few bytes for its pixels")
+    return header
 
 
 def decode(encoded: bytes, header: JpegHeader) -> np.ndarray:

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import pytest
+from PIL import Image
 
 from records import faults
 from records.encodings import PIECES_AT_MOST
@@ -73,3 +74,14 @@ def test_many_scans_behind_a_whole_picture_are_not_made_longer() -> None:
     start = JPEG.index(b"JFIF\0") + 5
     odd = JPEG[:start] + b"\x07" + JPEG[start + 1 : -2]
     refuse(odd + b"\xff\xda\0\2" * 2**20 + b"\xff\xd9")
+
+
+def test_a_few_bytes_that_say_they_are_millions_of_pixels_are_not_decoded() -> None:
+    at = JPEG.index(b"\xff\xc0") + 5
+    for sides in ((9000, 9000), (1055, 65_303)):
+        claim = JPEG[:at] + struct.pack(">HH", *sides) + JPEG[at + 4 :]
+        assert "too few bytes for its pixels" in refuse(claim).reason
+    # No encoder needs fewer than for a picture of one grey.
+    plain = encode(Image.new("L", (4096, 4096), 128), "JPEG", optimize=True, progressive=True)
+    assert len(plain) < 4096 * 4096 / 250
+    assert probe_header(plain).width == 4096
