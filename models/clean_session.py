@@ -234,7 +234,7 @@ def main(arguments: Sequence[str]) -> int:
         served = Served(given.saved_model)
         for sheet in given.sheet or [given.saved_model / GOLDEN_SHEET]:
             findings += examine(served, sheet, given.saved_model)
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+    except Exception as error:  # Whatever a damaged file makes of it.
         print(f"{given.saved_model} could not be examined: {type(error).__name__}: {error}")
         return 1
     wrong = [describe(found) for found in findings if found["wrong"]]

@@ -41,7 +41,7 @@ def save_model(path: Path, model: keras.Model) -> None:
 
 
 def load_model(path: Path) -> keras.Model:
-    """Reads a trained model, for inference.
+    """Reads a trained model, for inference. Code in the file (a `Lambda`) is not run but refused.
 
     Args:
         path: A `model.keras` file.
@@ -50,6 +50,6 @@ def load_model(path: Path) -> keras.Model:
         The model, not compiled; its layers are as `ModelSpec.build` made them.
 
     Raises:
-        ValueError: The file is no Keras model.
+        ValueError: The file is no Keras model, or has code in it.
     """
-    return keras.saving.load_model(path, compile=False)
+    return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -16,10 +16,17 @@ RESIZES = ("letterbox", "stretch")
 DECODED_AT_ONCE = 16
 """Pictures of a batch: enough to keep the cores decoding; more only holds more in memory."""
 
+MAX_PIXELS = 2**28 // 3
+"""As `records.encodings.MAX_PIXELS`: larger pictures no model was trained on. Who sends one to a
+server would have it decode gigabytes."""
+
 _MIDDLE, _DEVIATION = 127.5, 40.0  # of a standardized picture, in grey values
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_BIT_DEPTH_AT = 24  # PNG specification, 11.2.2: signature 8, length 4, "IHDR" 4, sizes 8
+# PNG specification, 11.2.2: signature 8, length 4, "IHDR" 4, sizes 8.
+_PNG_SIDES_AT, _PNG_BIT_DEPTH_AT = 16, 24
+_BMP_SIGNATURE, _BMP_SIDES_AT = b"BM", 18  # Microsoft, "Bitmap Storage": BITMAPINFOHEADER
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 def decode_picture(
@@ -44,7 +51,8 @@ def decode_picture(
 
     Raises:
         ValueError: `resize` is unknown.
-        tf.errors.InvalidArgumentError: The bytes are no such picture, or are cut short.
+        tf.errors.InvalidArgumentError: The bytes are no such picture, are cut short, or are of one
+            of more than `MAX_PIXELS`, which is not decoded.
     """
     return fit_pixels(
         decode_pixels(encoded, channels=channels),
@@ -60,6 +68,8 @@ def decode_pixels(encoded: tf.Tensor, *, channels: int) -> tf.Tensor:
     Returns:
         float32 `[height, width, channels]`, 0 to 255.
     """
+    with tf.control_dependencies([_require_size(encoded)]):
+        encoded = tf.identity(encoded)
     is_deep = tf.logical_and(
         tf.strings.substr(encoded, 0, 8) == _PNG_SIGNATURE,
         tf.strings.substr(encoded, _PNG_BIT_DEPTH_AT, 1) == b"\x10",
@@ -146,6 +156,36 @@ def crop_to_picture(
     return inputs[top : top + inner_height, left : left + inner_width]
 
 
+def _require_size(encoded: tf.Tensor) -> tf.Operation:
+    """Looks at what a picture's first bytes say of its size, before anything is decoded."""
+    sides = tf.cast(_read_sides(encoded), tf.int64)
+    is_fine = tf.reduce_all(sides > 0) & (tf.reduce_prod(sides) <= MAX_PIXELS)
+    problem = f"no JPEG, PNG or BMP of up to {MAX_PIXELS} pixels; its sides are, by its header,"
+    return tf.debugging.Assert(is_fine, [problem, sides])
+
+
+def _read_sides(encoded: tf.Tensor) -> tf.Tensor:
+    """Both sides in pixels, int32 `[2]`; zeros for other formats, negative for far too large."""
+
+    def unpack(start: int, *, little_endian: bool) -> tf.Tensor:
+        sides = tf.strings.substr(encoded, start, 8)
+        numbers = tf.io.decode_raw(sides, tf.int32, little_endian=little_endian)
+        return tf.ensure_shape(numbers, [2])
+
+    def begins(signature: bytes) -> tf.Tensor:
+        return tf.strings.substr(encoded, 0, len(signature)) == signature
+
+    return tf.case(
+        [
+            (begins(_PNG_SIGNATURE), lambda: unpack(_PNG_SIDES_AT, little_endian=False)),
+            # Rows from the top down have a negative height.
+            (begins(_BMP_SIGNATURE), lambda: tf.abs(unpack(_BMP_SIDES_AT, little_endian=True))),
+            (begins(_JPEG_SIGNATURE), lambda: tf.io.extract_jpeg_shape(encoded)[:2]),
+        ],
+        default=lambda: tf.zeros([2], tf.int32),
+    )
+
+
 def _fit(width: tf.Tensor, height: tf.Tensor, image_size: int, resize: str) -> tuple:
     """Left, top, width and height of the picture in the input, in pixels, each int32 `[]`."""
     if resize == "stretch":
@@ -172,7 +212,7 @@ def _fill_up(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, image_size: in
 
 def _decode_8_bit(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     # decode_image cannot turn a colour BMP into grey, nor a grey one into colour.
-    is_bmp = tf.strings.substr(encoded, 0, 2) == b"BM"
+    is_bmp = tf.strings.substr(encoded, 0, 2) == _BMP_SIGNATURE
     return tf.cond(
         is_bmp,
         lambda: _with_channels(tf.io.decode_bmp(encoded, channels=0), channels),

@@ -20,6 +20,7 @@ from typing import IO, Any
 from pipeline.predictions import answer_header, format_float
 from records.atomic import replacing
 from records.sheets import format_csv
+from records.untrusted import parse_json
 
 PREDICTIONS, JSON_LINES, REJECTS = "predictions.csv", "predictions.jsonl", "rejects.csv"
 _REJECTS_HEADER = ("path", "reason")
@@ -102,7 +103,7 @@ def decode_answer(line: str, classes: Sequence[str]) -> Answer:
     Raises:
         ValueError: The line is no such answer, or one with other classes.
     """
-    values = json.loads(line)
+    values = parse_json(line)
     try:
         probabilities = values["probabilities"]
         if probabilities is not None and list(probabilities) != list(classes):

@@ -26,7 +26,9 @@ from pipeline.answer_files import (
     encode_answer,
     replacing_tables,
 )
+from records.atomic import open_own
 from records.errors import InputError
+from records.untrusted import require_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ def open_answer_log(folder: Path, classes: Sequence[str], *, latest: int) -> Ite
             of a run without a watch.
         OSError: The files cannot be read or written.
     """
-    (folder / JSON_LINES).touch()  # Before all else: it tells that the folder is that of a watch.
+    # Before all else: it tells that the folder is that of a watch.
+    open_own(folder / JSON_LINES, "a").close()
     log = AnswerLog(latest=deque(maxlen=latest), _classes=classes)
     with replacing_tables(folder, classes) as tables:
         for answer in _recover(folder / JSON_LINES, classes):
@@ -101,7 +104,7 @@ def open_answer_log(folder: Path, classes: Sequence[str], *, latest: int) -> Ite
             log.latest.append(answer)
             tables.write([answer])
     with contextlib.ExitStack() as stack:
-        append = functools.partial(Path.open, mode="a", encoding="utf-8", newline="")
+        append = functools.partial(open_own, mode="a", encoding="utf-8", newline="")
         files = [stack.enter_context(append(folder / n)) for n in (PREDICTIONS, REJECTS)]
         log._lines = stack.enter_context(append(folder / JSON_LINES))
         log._tables = AnswerTables(files[0], files[1], classes)
@@ -111,7 +114,7 @@ def open_answer_log(folder: Path, classes: Sequence[str], *, latest: int) -> Ite
 def is_of_a_watch(folder: Path) -> bool | None:
     """Whether the answers in a folder are those of a watch; None where there are none."""
     try:
-        with (folder / JSON_LINES).open("rb") as file:
+        with require_file(folder / JSON_LINES).open("rb") as file:
             first = file.readline()
     except FileNotFoundError:
         return None
@@ -121,7 +124,7 @@ def is_of_a_watch(folder: Path) -> bool | None:
 def _recover(path: Path, classes: Sequence[str]) -> Iterator[Answer]:
     """Yields the answers that are whole, and cuts off a last one that is not."""
     whole = 0
-    with path.open("r+b") as file:
+    with open_own(path, "r+b") as file:
         for number, line in enumerate(file, start=1):
             try:
                 if not line.endswith(b"\n"):

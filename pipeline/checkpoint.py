@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,14 @@ from typing import Any
 import numpy as np
 
 from records.atomic import replacing
+from records.untrusted import require_file
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _FACTS = "facts"
+_DAMAGES = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError),
+    *(EOFError, zipfile.BadZipFile),
+)
 
 
 @dataclass(frozen=True)
@@ -52,20 +58,23 @@ def write_state(path: Path, state: State) -> None:
 def read_state(path: Path) -> State | None:
     """What `write_state` wrote; None when there is nothing or it is damaged anywhere."""
     try:
-        content = path.read_bytes()
+        content = require_file(path).read_bytes()
     except OSError:
         return None
     digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         return None
-    # From here on it is what we wrote, to the bit.
-    with np.load(io.BytesIO(content), allow_pickle=False) as flat:
-        values = json.loads(flat[_FACTS].tobytes())
-        arrays = {
-            name: [flat[f"{name}/{rank}"] for rank in range(count)]
-            for name, count in values["counts"].items()
-        }
-    return State(arrays, values["facts"])
+    # From here on it is what we wrote, unless somebody gave it a digest of its own as well.
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as flat:
+            values = json.loads(flat[_FACTS].tobytes())
+            arrays = {
+                name: [flat[f"{name}/{rank}"] for rank in range(count)]
+                for name, count in values["counts"].items()
+            }
+        return State(arrays, values["facts"])
+    except _DAMAGES:
+        return None
 
 
 def fits(arrays: Sequence[np.ndarray], variables: Sequence[Any]) -> bool:

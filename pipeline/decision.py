@@ -20,6 +20,9 @@ from pipeline.threshold import ARGMAX_RULE, Threshold, choose_threshold, is_stop
 
 PASS, FAIL, REVIEW = "pass", "fail", "review"
 
+# Far beyond what is chosen, and still far from where float32 ends.
+_LEAST_TEMPERATURE, _LEAST_LOG_SHARE = 1e-3, -100.0
+
 
 @dataclass(frozen=True, eq=False)
 class Decided:
@@ -155,13 +158,22 @@ def parse_rule(values: Mapping[str, Any], facts: ModelFacts) -> DecisionRule:
     Raises:
         KeyError: Something is missing.
         TypeError: Something is of another kind.
+        ValueError: A number is none that a rule can have.
     """
-    return DecisionRule(
+    rule = DecisionRule(
         classes=facts.classes,
         fail_classes=facts.fail_classes,
         positive_class=facts.positive_class,
         threshold=float(values["threshold"] or 0.0),
         temperature=float(values["temperature"]),
         log_shares=tuple(map(float, values["log_shares"])),
-        review=ReviewBand(**values["review"]),
+        review=ReviewBand(**{name: float(value) for name, value in values["review"].items()}),
     )
+    if not (_LEAST_TEMPERATURE <= rule.temperature <= 1 / _LEAST_TEMPERATURE):
+        raise ValueError(f"temperature {rule.temperature:g}")
+    if not 0 <= rule.threshold <= 1:
+        raise ValueError(f"threshold {rule.threshold:g}")
+    shares = rule.log_shares
+    if len(shares) != len(facts.classes) or not all(_LEAST_LOG_SHARE <= x <= 0 for x in shares):
+        raise ValueError(f"log_shares {shares[:3]} for {len(facts.classes)} classes")
+    return rule

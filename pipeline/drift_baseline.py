@@ -16,7 +16,6 @@ Classes count as independent, so the limit of a window of many classes is the ti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy.typing as npt
 
 from records.atomic import write_json
 from records.errors import InputError
+from records.untrusted import read_json
 
 DRIFT_BASELINE = "assets.extra/drift.json"
 """Where a SavedModel carries it."""
@@ -41,6 +41,7 @@ _DEVIATIONS = 4.0
 # beyond the reference pictures, and no reference can explain that.
 _LEAST_LIMIT, _LARGEST_LIMIT = 0.15, 0.45
 _FORM = 1
+_LARGEST_NUMBER = 1e30  # Statistics are float32, and are added up.
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class DriftBaseline:
             InputError: The file is damaged or was written by another version.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             if values["form"] != _FORM:
                 raise ValueError(f"its form is {values['form']!r}")
             return _parse(values)
@@ -196,4 +197,8 @@ def _parse(values: Mapping[str, Any]) -> DriftBaseline:
         )
         for one in values["references"]
     )
+    for one in references:
+        numbers = [*(value for sample in one.samples for value in sample), one.spread]
+        if any(abs(number) > _LARGEST_NUMBER for number in numbers):
+            raise ValueError(f"a number of {one.name} is too large")
     return DriftBaseline(classes, references)

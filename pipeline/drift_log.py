@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pipeline.drift import DriftWatch
 from pipeline.drift_baseline import DRIFT_BASELINE, DriftBaseline
 from records.atomic import write_json
+from records.errors import InputError
 
 DRIFT = "drift.json"
 
@@ -31,9 +32,9 @@ class DriftLog:
     """
 
     def __init__(self, saved_model: Path, *, watches: bool) -> None:
-        self._watch = None
+        self._watch, self._path = None, saved_model / DRIFT_BASELINE
         if watches:
-            self._watch = DriftWatch(DriftBaseline.read(saved_model / DRIFT_BASELINE))
+            self._watch = DriftWatch(DriftBaseline.read(self._path))
         self._pictures = 0
         self._warnings: list[dict[str, Any]] = []
 
@@ -45,11 +46,20 @@ class DriftLog:
 
         Returns:
             Whether there was something to say.
+
+        Raises:
+            InputError: The baseline is that of another SavedModel.
         """
         if self._watch is None or not outputs:
             return False
         self._pictures += len(outputs["label_index"])
-        drift = self._watch.add(outputs["statistics"], outputs["label_index"])
+        try:
+            drift = self._watch.add(outputs["statistics"], outputs["label_index"])
+        except ValueError as error:
+            raise InputError(
+                f"{self._path} is not about this SavedModel: {error}.",
+                "Run the stage export again (--stage=export).",
+            ) from error
         if drift is not None:
             tqdm.write(str(drift), file=sys.stderr)
             self._warnings.append(drift.to_json())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from pipeline.predictions import Predictions, read_predictions
 from pipeline.rundir import RunDir
 from records.errors import InputError
 from records.manifest import file_digest
+from records.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def read_evaluation(run_dir: RunDir, facts: ModelFacts) -> Evaluation:
         InputError: A file is missing or damaged, was changed, or is about another model.
     """
     try:
-        recorded = _read_json(run_dir.metrics)["digests"]
+        recorded = dict(read_json(run_dir.metrics)["digests"])
         found = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
-        described = _read_json(run_dir.threshold)
+        described = read_json(run_dir.threshold)
         rule = parse_rule(described, facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -65,11 +65,12 @@ def read_evaluation(run_dir: RunDir, facts: ModelFacts) -> Evaluation:
             "the one its metrics.json was made with.",
             _remedy(run_dir),
         )
-    return Evaluation(rule, described, read_predictions(run_dir.predictions))
-
-
-def _read_json(path: Any) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    predictions = read_predictions(run_dir.predictions)
+    if predictions.classes != facts.classes:
+        raise InputError(
+            f"{run_dir.predictions} is about other classes than {run_dir.config}.", _remedy(run_dir)
+        )
+    return Evaluation(rule, described, predictions)
 
 
 def _remedy(run_dir: RunDir) -> str:

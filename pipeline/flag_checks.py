@@ -52,6 +52,8 @@ def check_flag(
     Raises:
         InputError: It is something else.
     """
+    if "\0" in str(value):  # No path can hold it, and no command line; a --flagfile can.
+        raise InputError(f"--{name} holds a NUL character.", "Take it out of the --flagfile.")
     for part in [value] if choices else split_names(value) if several_of else []:
         known = choices or several_of
         if part not in known:

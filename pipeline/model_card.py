@@ -8,7 +8,6 @@ export checked.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -22,21 +21,23 @@ from pipeline.baseline import rivals_model
 from pipeline.curves import format_area
 from pipeline.evaluation import Evaluation
 from pipeline.modelfacts import ModelFacts
-from pipeline.provenance import git_commit, versions
+from pipeline.provenance import digest_files, git_commit, versions
 from pipeline.rates import format_per_cent
 from pipeline.rundir import RunDir
 from records.atomic import write_json, write_text
 from records.errors import InputError
 from records.manifest import Manifest, file_digest, read_manifest
 from records.types import SPLITS
+from records.untrusted import read_json
 
-CARD, _CARD_TEXT = "assets.extra/model_card.json", "assets.extra/model_card.md"
+CARDS = CARD, _CARD_TEXT = "assets.extra/model_card.json", "assets.extra/model_card.md"
 """Where a SavedModel says what it is."""
 _TEMPLATE = "model_card.md.j2"
 _MODEL_FACTS = (
     *("model", "classes", "positive_class", "fail_classes", "image_size", "channels", "resize"),
     *("standardize", "seed"),
 )
+_DAMAGES = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 _MARKDOWN = re.compile(r"([\\`*\[\]<>#|~]|(?<![^\W_])_|_(?![^\W_]))")
 
 
@@ -65,7 +66,8 @@ def write_model_card(
         InputError: `metrics.json` or the manifest of the records is missing or damaged.
     """
     manifest = read_manifest(run_dir.records)
-    checked, files = dataclasses.asdict(gate), _digest_files(candidate)
+    files = {name: sha for name, sha in digest_files(candidate).items() if name not in CARDS}
+    checked = dataclasses.asdict(gate)
     try:
         card = _collect(run_dir, facts, evaluation, manifest) | {
             "gate": checked,
@@ -73,7 +75,7 @@ def write_model_card(
             "files": files,
         }
         text = _render(card)
-    except (OSError, ValueError, KeyError, TypeError, jinja2.UndefinedError) as error:
+    except (*_DAMAGES, jinja2.UndefinedError) as error:
         raise InputError(
             f"{run_dir.metrics} cannot be read for the model card "
             f"({type(error).__name__}: {error}).",
@@ -87,7 +89,7 @@ def _collect(
     run_dir: RunDir, facts: ModelFacts, evaluation: Evaluation, manifest: Manifest
 ) -> dict[str, Any]:
     """What the files of the run say."""
-    metrics = json.loads(run_dir.metrics.read_text(encoding="utf-8"))
+    metrics = read_json(run_dir.metrics)
     return {
         "model": {name: getattr(facts, name) for name in _MODEL_FACTS},
         "data": {
@@ -168,13 +170,6 @@ def _describe_robustness(robustness: Mapping[str, Any] | None) -> dict[str, Any]
         "units": robustness["units"],
         "levels": levels,
     }
-
-
-def _digest_files(candidate: Path) -> dict[str, str]:
-    """SHA-256 of every file of the version but the card itself."""
-    cards = {candidate / CARD, candidate / _CARD_TEXT}
-    paths = sorted(path for path in candidate.rglob("*") if path.is_file() and path not in cards)
-    return {path.relative_to(candidate).as_posix(): file_digest(path) for path in paths}
 
 
 def _render(card: Mapping[str, Any]) -> str:

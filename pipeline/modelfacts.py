@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import file_digest
+from records.untrusted import read_json
 
 IN_ORDER_CLASS = "io"
 NOT_IN_ORDER_CLASS = "nio"
+
+_LARGEST_IMAGE_SIZE = 2**14
+_RESIZES = ("letterbox", "stretch")
+_LONGEST_REASON = 200
+_SURROGATES = re.compile("[\ud800-\udfff]")  # No encoding has them, so that no file can.
+_Model = TypeVar("_Model")
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,40 @@ class ModelFacts:
             )
         return path
 
+    def open_model(self, path: Path, load: Callable[[Path], _Model]) -> _Model:
+        """The trained model itself.
+
+        Args:
+            path: A `model.keras` file.
+            load: Reads it.
+
+        Raises:
+            InputError: It is missing, holds other weights than these facts are about, or is a model
+                of another form.
+        """
+        self.require_weights(path)
+        try:
+            model = load(path)
+            self._require_form(model)
+        # Only where somebody gave both files another content; Keras raises many kinds then.
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:_LONGEST_REASON]
+            raise InputError(
+                f"{path} is not a model that this program made: {reason}",
+                "Run --stage=train again.",
+            ) from error
+        return model
+
+    def _require_form(self, model: Any) -> None:
+        shape = (None, self.image_size, self.image_size, self.channels)
+        logits = model.get_layer("logits").output.shape
+        model.get_layer(self.cam_layer)
+        if tuple(model.input_shape) != shape or tuple(logits) != (None, len(self.classes)):
+            raise ValueError(
+                f"it takes {model.input_shape} and gives {logits}; by its config.json it takes "
+                f"{shape} and knows {len(self.classes)} classes"
+            )
+
     @classmethod
     def read(cls, path: Path) -> ModelFacts:
         """Reads what `write` wrote.
@@ -79,14 +121,46 @@ class ModelFacts:
             InputError: The file is damaged or was written by another version.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            values["classes"] = tuple(values["classes"])
-            values["fail_classes"] = tuple(values["fail_classes"])
-            return cls(**values)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            values = read_json(path)
+            for name in ("classes", "fail_classes"):
+                if not isinstance(values[name], list):
+                    raise TypeError(f"{name} is no list")
+                values[name] = tuple(values[name])
+            facts = cls(**values)
+            _check(facts)
+            return facts
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} cannot be read as a model's config: {error}.", "Run --stage=train again."
             ) from error
+
+
+def _check(facts: ModelFacts) -> None:
+    """Looks whether fields hold what `ModelFacts` says of them; a `ValueError` names one if not."""
+    names, positive = facts.classes, facts.positive_class
+    texts = (
+        *(*names, *facts.versions.values(), facts.model, facts.cam_layer, facts.git_commit),
+        *(facts.records_digest, facts.weights_digest),
+    )
+    numbers = (facts.image_size, facts.channels, facts.seed)
+    for field, is_fine in (
+        ("a text", all(_is_text(text) for text in texts)),
+        ("classes", len(set(names)) == len(names) > 1),
+        ("positive_class", positive == "" or (positive in names and len(names) == 2)),
+        ("fail_classes", set(facts.fail_classes) <= set(names)),
+        ("a number", all(type(number) is int for number in numbers)),
+        ("image_size", 0 < facts.image_size <= _LARGEST_IMAGE_SIZE),
+        ("channels", facts.channels in (1, 3)),
+        ("resize", facts.resize in _RESIZES),
+        ("standardize", isinstance(facts.standardize, bool)),
+        ("training", isinstance(facts.training, dict)),
+    ):
+        if not is_fine:
+            raise ValueError(f"{field} is not what a training writes")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not _SURROGATES.search(value)
 
 
 def input_form(source: Any) -> dict[str, Any]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from pipeline.answer_files import JSON_LINES, PREDICTIONS
 from pipeline.answer_log import is_of_a_watch
 from pipeline.predictions import UNKNOWN, answer_header, read_predictions
-from records.atomic import locked
+from records.atomic import locked, remove_tree
 from records.errors import InputError
+from records.untrusted import read_json, require_file
 
 COPIES, OVERLAYS = "copies.json", "overlays"
 _LOCK = ".predict.lock"
@@ -90,11 +89,11 @@ def holding(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def draft_folder(folder: Path) -> Iterator[Path]:
     """Yields a folder of drafts, not there yet; it is gone before and after, with all in it."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    remove_tree(folder)  # of a run that was killed
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def read_copies(folder: Path, *, must_be_ours: bool) -> list[Path]:
@@ -113,7 +112,7 @@ def read_copies(folder: Path, *, must_be_ours: bool) -> list[Path]:
         if is_of_a_watch(folder):
             raise ValueError("it holds the answers of --watch, which no other run replaces")
         if (folder / COPIES).exists():
-            names = json.loads((folder / COPIES).read_text(encoding="utf-8"))
+            names = read_json(folder / COPIES)
             if not isinstance(names, list):
                 raise ValueError(f"{COPIES} in it is no list of ours")
             return [_locate_copy(folder, name) for name in names]
@@ -185,7 +184,10 @@ def _locate_copy(folder: Path, name: str) -> Path:
 
 def _is_answer(path: Path) -> bool:
     """Whether a file holds answers of this stage; those of an evaluation know the true class."""
-    with contextlib.suppress(OSError, ValueError, csv.Error), path.open(encoding="utf-8") as file:
+    with (
+        contextlib.suppress(OSError, ValueError, csv.Error),
+        require_file(path).open(encoding="utf-8") as file,
+    ):
         header = next(csv.reader(file), [])
         if header and header[: len(answer_header([]))] == answer_header([]):
             return True

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from records.atomic import write_text
 from records.errors import InputError
 from records.sheets import format_csv, parse_csv
+from records.untrusted import require_file
 
 UNKNOWN = -1
 _FIXED = (
@@ -121,7 +122,7 @@ def read_predictions(path: Path) -> Predictions:
         InputError: The file is missing, or is not such a table.
     """
     try:
-        rows = parse_csv(path.read_bytes().decode("utf-8"))
+        rows = parse_csv(require_file(path).read_bytes().decode("utf-8"))
         return _parse_rows(rows)
     except (OSError, ValueError) as error:
         raise InputError(

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,19 @@ def machine() -> dict[str, Any]:
 
 def digest_folder(folder: Path) -> str:
     """SHA-256 over the names and contents of all files of a folder, such as a SavedModel."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        digest.update(f"{file_digest(path)}  {name}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    return join_digests(digest_files(folder))
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a folder, by its path below it, in the order of their paths."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
+
+
+def join_digests(files: Mapping[str, str]) -> str:
+    """What `digest_folder` says of a folder, by what `digest_files` says of it."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in files.items())
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def git_commit() -> str:

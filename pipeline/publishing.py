@@ -112,6 +112,8 @@ def remove_old_versions(published: Path, *, keep: int) -> list[Path]:
 def remove_leftovers(export: Path) -> None:
     """Removes what killed runs left in `export`: unfinished versions and half removed ones."""
     for folder in export.glob(f"{_BUILDING}*"):
+        if folder.is_symlink():  # Made by nobody of us: the lock would lie where it leads to.
+            continue
         with contextlib.suppress(OSError), locked(folder / _LOCK) as is_abandoned:
             if is_abandoned:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ _PLOTS = (
 )
 _MAP_PLOTS = ("localization", "faithfulness", "sanity")
 _OVERVIEWS_AT_MOST = 2  # some hundred kilobytes each
+_DAMAGES = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 _GALLERIES = ("errors", "unsure", "newly_escaped", "newly_caught")
 _MODEL_FACTS = (
     *("model", "image_size", "channels", "positive_class", "fail_classes", "cam_layer"),
@@ -52,7 +53,7 @@ def write_report(run: RunDir) -> Path:
     """
     try:
         write_page(run.report, "report.html.j2", _collect(run), filters=_FILTERS)
-    except (KeyError, TypeError, AttributeError, jinja2.UndefinedError) as error:
+    except (*_DAMAGES, jinja2.UndefinedError) as error:
         raise InputError(
             f"A file in {run.model_dir} or {run.records} is not as its stage wrote it: {error}.",
             "Run the stages records, train and eval again.",

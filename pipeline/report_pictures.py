@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 
 from pipeline.page import data_uri
 from pipeline.plots import DPI, history_figure, png_bytes, read_history
+from records import untrusted
 from records.errors import InputError
+from records.untrusted import require_file
 
 _CSS_PIXELS_PER_INCH = 96
 _MAPS_BYTES = 8_000_000  # so that the page can be sent by mail
@@ -43,7 +44,7 @@ def read_json(path: Path) -> Any:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return untrusted.read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read: {error}.", "Run the stage that wrote it again."
@@ -64,7 +65,7 @@ def _read_png(path: Path) -> bytes | None:
     """The bytes of a PNG, or `None` when there is none."""
     if not path.is_file():
         return None
-    content = path.read_bytes()
+    content = require_file(path).read_bytes()
     if not content.startswith(_PNG_SIGNATURE):
         raise InputError(f"{path} is no PNG.", "Run the stage that wrote it again.")
     return content

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from records.atomic import remove_tree
 from records.errors import InputError
 
 
@@ -133,9 +135,7 @@ class RunDir:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / ".writable"
-            probe.touch()
-            probe.unlink()
+            tempfile.TemporaryFile(dir=self.root).close()
         except OSError as error:
             raise InputError(
                 f"The run directory {self.root} cannot be written: {error.strerror}.",
@@ -183,8 +183,15 @@ class RunDir:
 
         It may hold what an interrupted training left. When the block raises, the earlier model is
         as it was; `checkpoint` stays if a later training can go on from it, without the pictures.
+
+        Raises:
+            InputError: A link is in the place of `checkpoint`.
         """
         draft = self.checkpoint
+        if draft.model_dir.is_symlink():
+            raise InputError(
+                f"{draft.model_dir} is a link, and what it leads to would be removed.", "Remove it."
+            )
         draft.model_dir.mkdir(parents=True, exist_ok=True)
         try:
             yield draft
@@ -207,9 +214,9 @@ class RunDir:
         for path in (self.config, self.report):
             path.unlink(missing_ok=True)
         for folder in (self.eval, self.explain, *self.model_dir.glob("eval-*")):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
         if new.logs.exists():
-            shutil.rmtree(self.logs, ignore_errors=True)
+            remove_tree(self.logs)
             new.logs.rename(self.logs)
         for name in ("history", "history_plot", "weights", "config"):
             getattr(new, name).replace(getattr(self, name))

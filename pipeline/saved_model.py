@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,14 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.model_card import CARD
-from pipeline.provenance import digest_folder
+from pipeline.provenance import digest_files, join_digests
+from pipeline.published import find_difference
 from pipeline.rundir import RunDir
 from records.errors import InputError
 from records.pixels import encode_png
+from records.untrusted import read_json
 
 Signature = Callable[..., dict[str, tf.Tensor]]
 _NEEDED = {"classes", "decision", "label_index", "probabilities"}
 _LONGEST_REASON = 200
+_RESIZES = ("letterbox", "stretch")
 _FAILURES = (OSError, tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
 
@@ -78,9 +80,12 @@ def load_served(saved_model: Path, *, heatmaps: bool = False) -> ServedModel:
             picture then passes the model twice.
 
     Raises:
-        InputError: The folder holds no SavedModel that can be loaded, or another kind of one.
+        InputError: The folder holds no SavedModel that can be loaded, another kind of one, or one
+            that is no longer what was published.
     """
-    digest = digest_folder(saved_model)
+    files = digest_files(saved_model)
+    if difference := find_difference(saved_model, files):
+        raise _refuse(saved_model, f"is not what was published: {difference}.")
     signatures = _load(saved_model)
     picture = encode_png(np.full([8, 8], 127, np.uint8))
     try:
@@ -91,7 +96,7 @@ def load_served(saved_model: Path, *, heatmaps: bool = False) -> ServedModel:
     return ServedModel(
         path=saved_model,
         version=int(saved_model.name),
-        digest=digest,
+        digest=join_digests(files),
         classes=tuple(name.decode() for name in names),
         resize=_read_resize(saved_model),
         signatures=signatures,
@@ -110,7 +115,10 @@ def _read_resize(saved_model: Path) -> str:
     if not path.exists():
         return "letterbox"  # the default
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["model"]["resize"])
+        resize = str(read_json(path)["model"]["resize"])
+        if resize not in _RESIZES:
+            raise ValueError(f"resize {resize[:20]!r} is unknown")
+        return resize
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise _refuse(saved_model, f"has a damaged model card ({error!r}).") from error
 

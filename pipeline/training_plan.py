@@ -6,7 +6,6 @@ A training that was interrupted is gone on from only under the same plan; `confi
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import shutil
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import Manifest, file_digest
+from records.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _refuse(settings: Settings, **left_out: Any) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        plan = json.loads(path.read_bytes())
+        plan = read_json(path)
     except (OSError, ValueError):
         return {}
     return plan if isinstance(plan, dict) else {}

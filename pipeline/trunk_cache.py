@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from pipeline.ahead import map_ahead
 from pipeline.feature_table import pack_rows, row_type
+from records.atomic import open_own
 from records.errors import InputError
 
 BYTES_AT_MOST = 20 * 1024**3
@@ -114,7 +115,10 @@ def _make_room(folder: Path, needed: dict[str, int]) -> None:
         (
             other
             for other in folder.parent.iterdir()
-            if other != folder and other.is_dir() and _DIGEST.fullmatch(other.name)
+            if other != folder
+            and other.is_dir()
+            and not other.is_symlink()
+            and _DIGEST.fullmatch(other.name)
         ),
         key=lambda other: other.stat().st_mtime_ns,
     )
@@ -155,7 +159,7 @@ def _fill(path: Path, trunk: Trunk, part: Rows, row: np.dtype) -> None:
     try:
         # Written as a stream: a disk that fills up is then an error that can be told.
         with (
-            path.open("r+b" if path.exists() else "xb") as file,
+            open_own(path, "r+b" if path.exists() else "xb") as file,
             tqdm(total=part.count, initial=done, desc=name, unit="pictures", disable=None) as bar,
         ):
             file.seek(done * row.itemsize)

@@ -13,13 +13,19 @@ from pathlib import Path
 
 from lxml import etree
 
+from records.listing import CONTROL_CHARACTERS
+
 MAX_XML_BYTES = 16 * 1024 * 1024
 """About 50,000 boxes; what is larger is no annotation of one picture."""
+MAX_TEXT_CHARACTERS = 512
+"""Of a text that is read: twice as many as a file's name can have. Composing takes time with the
+square of the length."""
 
 _DOCTYPE = re.compile(
     rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?(?>\s+|<\?.*?\?>|<!--.*?-->)*+<!DOCTYPE", re.DOTALL
 )
 """What may stand before a document's DOCTYPE. Atomic groups: time grows with the length alone."""
+_SHOWN_CHARACTERS = 200
 _HAS_DOCTYPE = "the XML has a DOCTYPE; annotations need none, and it can do harm"
 
 
@@ -71,11 +77,13 @@ def parse_root(xml: bytes) -> etree._Element:
     try:
         root = etree.fromstring(xml, parser)
     except etree.XMLSyntaxError as error:
-        raise AnnotationError(f"malformed XML: {' '.join(error.msg.split())}") from error
+        raise AnnotationError(f"malformed XML: {_quote(error.msg)}") from error
     if root.getroottree().docinfo.internalDTD is not None:
         raise UnsafeAnnotationError(_HAS_DOCTYPE)
     if root.tag != "annotation":
-        raise AnnotationError(f"the outermost element is <{root.tag}> instead of <annotation>")
+        raise AnnotationError(
+            f"the outermost element is <{_quote(root.tag)}> instead of <annotation>"
+        )
     return root
 
 
@@ -105,7 +113,7 @@ def read_text(fields: dict[str, etree._Element], tag: str, where: str) -> str:
     """The text of a field without surrounding blanks, in NFC; empty when there is no such field.
 
     Raises:
-        AnnotationError: The field holds an element.
+        AnnotationError: The field holds an element, or more than `MAX_TEXT_CHARACTERS`.
     """
     element = fields.get(tag)
     if element is None:
@@ -113,4 +121,14 @@ def read_text(fields: dict[str, etree._Element], tag: str, where: str) -> str:
     if len(element):
         raise AnnotationError(f"<{tag}> of {where} holds an element instead of text")
     text = (element.text or "").strip()
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise AnnotationError(
+            f"<{tag}> of {where} has {len(text)} characters; up to {MAX_TEXT_CHARACTERS} are read"
+        )
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _quote(text: str) -> str:
+    """Text of the document on one line that a person can read: a name may be as long as a file."""
+    line = " ".join(CONTROL_CHARACTERS.sub(" ", text).split())
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."

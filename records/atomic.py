@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -47,9 +47,15 @@ def building(folder: Path) -> Iterator[Path]:
     It is called `<name>-draft` and may hold what an earlier block left that did not end well, so
     that work can go on from there; it stays when the block raises. A process killed between the two
     renames leaves the earlier folder as `<name>-old`, which the next call puts back first.
+
+    Raises:
+        OSError: A file is in the place of the folder, or a link in that of one beside it.
     """
     folder = folder.resolve()  # A link stays, and what it leads to is replaced.
     draft, old = (folder.with_name(f"{folder.name}-{end}") for end in ("draft", "old"))
+    for place in (draft, old):
+        if place.is_symlink():
+            raise _refuse_link(place)
     if old.exists() and not folder.exists():
         old.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
@@ -68,11 +74,44 @@ def building(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def open_own(path: Path, mode: str, **form: Any) -> IO[Any]:
+    """As `open`, for a file of ours that grows or is changed where it lies, and is no link.
+
+    `replacing` replaces a link; a file that is opened to be written to would be that which it leads
+    to, wherever that is. Nor is a pipe waited for.
+
+    Raises:
+        OSError: It is a link, or cannot be opened.
+    """
+
+    def open_no_link(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+    try:
+        return open(path, mode, opener=open_no_link, **form)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _refuse_link(path) from error
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder of ours with all in it, if it is there; of a link the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _refuse_link(path: Path) -> OSError:
+    return OSError(errno.ELOOP, "It is a link, and what it leads to would be changed", str(path))
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
     """Yields whether this process alone holds the lock `path`; a kill lets go of it too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with open_own(path, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

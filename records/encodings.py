@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from records import faults
 from records.faults import Fault
@@ -21,7 +23,10 @@ MAX_SIDE = 1_000_000
 """What libpng reads by default; TensorFlow leaves it at that."""
 MAX_PIXELS = 2**28 // 3
 """89 million, a 256 MiB colour picture; a file that claims more is not decoded."""
+PIECES_AT_MOST = 2**17
+"""Chunks or segments of a file; encoders make one of 8 KiB or more."""
 
+_Piece = TypeVar("_Piece")
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "jpeg"),
     (0, b"\x89PNG\r\n\x1a\n", "png"),
@@ -124,6 +129,19 @@ def find_format(encoded: bytes) -> str:
     raise PictureError(
         faults.UNREADABLE_PICTURE, f"it does not begin like a picture; {READ_FORMATS} are read"
     )
+
+
+def limit_pieces(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    """Yields the pieces of a file, which takes memory and time for each, however short it is.
+
+    Raises:
+        PictureError: There are more than `PIECES_AT_MOST`.
+    """
+    for number, piece in enumerate(pieces):
+        if number == PIECES_AT_MOST:
+            reason = f"it is in more than {PIECES_AT_MOST} pieces"
+            raise PictureError(faults.TOO_LARGE_PICTURE, reason)
+        yield piece
 
 
 def damaged(reason: str) -> PictureError:

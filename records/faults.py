@@ -40,6 +40,7 @@ BAD_NAME = Fault(
     "bad_name", True, "Rename it: valid UTF-8 without line breaks or other control characters."
 )
 BAD_LINK = Fault("bad_link", True, "Put a copy of what it points to in its place.")
+NO_FILE = Fault("no_file", True, "Put a file in its place, or take it out of the folder.")
 NESTED_PICTURES = Fault(
     "nested_pictures", True, "Move the pictures one level up, into the folder of their class."
 )

@@ -18,8 +18,12 @@ from records import faults
 from records.errors import InputError, picture_changed
 from records.near_duplicates import NearPair, find_near_duplicates
 from records.pictures import PictureError, probe_pixels, read_file
+from records.time_limit import limiting
 from records.types import Example, Finding
 from records.workers import Workers
+
+SECONDS_A_PATH = 1.0
+"""That `group_regex` may take for one path; a sound expression takes microseconds."""
 
 _Edge = tuple[int, int]
 
@@ -74,7 +78,7 @@ def form_groups(
         the most similar first.
 
     Raises:
-        InputError: `group_regex` is found in no picture's path.
+        InputError: `group_regex` is found in no picture's path, or takes too long.
         re.error: It is no regular expression.
     """
     named = _join_by_name(examples, group_regex) if group_regex else []
@@ -104,14 +108,11 @@ def _load(source: Path, source_id: str) -> npt.NDArray[np.uint8]:
 
 def _join_by_name(examples: Sequence[Example], group_regex: str) -> list[_Edge]:
     """Joins each picture to the first one of the same key."""
-    pattern = re.compile(group_regex)
     first: dict[tuple[str | None, ...], int] = {}
     edges = []
-    for index, example in enumerate(examples):
-        if found := pattern.search(example.source_id):
-            key = found.groups() or (found[0],)
-            if any(key):
-                edges.append((first.setdefault(key, index), index))
+    for index, key in enumerate(_find_keys([item.source_id for item in examples], group_regex)):
+        if any(key):
+            edges.append((first.setdefault(key, index), index))
     if examples and not edges:
         raise InputError(
             f"--group_regex={group_regex} is found in the path of no picture, such as "
@@ -119,6 +120,24 @@ def _join_by_name(examples: Sequence[Example], group_regex: str) -> list[_Edge]:
             "Correct it, or leave it out.",
         )
     return edges
+
+
+def _find_keys(paths: Sequence[str], group_regex: str) -> list[tuple[str | None, ...]]:
+    """What the expression captures in each path, empty where it is not found."""
+    pattern, keys = re.compile(group_regex), []
+    try:
+        with limiting(SECONDS_A_PATH) as begin_step:
+            for path in paths:
+                begin_step()
+                found = pattern.search(path)
+                keys.append((found.groups() or (found[0],)) if found else ())
+    except TimeoutError as error:
+        raise InputError(
+            f"--group_regex={group_regex} takes longer than {SECONDS_A_PATH:g} s for the path "
+            f"{paths[len(keys)]}.",
+            r"Write it without a repetition in a repetition: (\d+)_ for (\d+)+_.",
+        ) from error
+    return keys
 
 
 def _number(count: int, edges: Sequence[_Edge]) -> list[int]:

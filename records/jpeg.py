@@ -20,19 +20,30 @@ import numpy as np
 import simplejpeg
 
 from records import faults
-from records.encodings import Header, PictureError, damaged, unpack, unsupported
+from records.encodings import (
+    Header,
+    PictureError,
+    damaged,
+    limit_pieces,
+    unpack,
+    unsupported,
+)
 from records.orientation import read_orientation
 from records.pixels import decode_by_pillow
 
 SCANS_AT_MOST = 500
 """Encoders write about ten. Every scan goes over the whole picture, however few bytes it has."""
 
-_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # neither a stuffed 0 nor a restart
+# Neither a stuffed 0 nor a restart. Without the fill bytes before it: looked for by one expression,
+# a long run of them would take time with the square of its length.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _END, _SCAN, _EXIF = 0xD9, 0xDA, 0xE1
 _FRAMES, _PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
 _SEGMENTS = frozenset((*_FRAMES, 0xC4, *range(0xDA, 0xDE), *range(0xE0, 0xF0), 0xFE))
 _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - _SEGMENTS
 _COEFFICIENTS = 64
+# Every block of 8 x 8 pixels has a code for its mean, and a code has a bit at least.
+_PIXELS_A_BYTE = 8 * 64
 _FILLERS = tuple(
     bits + b"".join(b"\xff%c" % (0xD0 + (first + index) % 8) + bits for index in range(8))
     for bits, first in ((bytes.fromhex("aa5533cc0f9669a5") * 4, 0), (b"\x55" * 32, 4))
@@ -72,8 +83,8 @@ def read_header(encoded: bytes) -> JpegHeader:
     Source: ITU-T T.81, B.2; JEITA CP-3451 (Exif), 4.7.2.
 
     Raises:
-        PictureError: They are damaged, or there is none; the kind is one TensorFlow does not decode
-            (lossless, hierarchical, arithmetic-coded, of 12 bit, of two components).
+        PictureError: They are damaged, too many, or there is none; the kind is one TensorFlow does
+            not decode (lossless, hierarchical, arithmetic-coded, of 12 bit, of two components).
     """
     kind, frame, orientation = 0, 0, 0
     for marker, _, start, end in _walk(encoded):
@@ -88,7 +99,7 @@ def read_header(encoded: bytes) -> JpegHeader:
     depth, height, width, count = unpack(">BHHB", encoded, frame)
     if depth != 8 or count not in _COLOUR_SPACES:
         raise unsupported(f"it is a JPEG with {count} components of {depth} bit")
-    return JpegHeader(
+    header = JpegHeader(
         width=width,
         height=height,
         is_grey=count == 1,
@@ -99,6 +110,9 @@ def read_header(encoded: bytes) -> JpegHeader:
         is_progressive=kind == _PROGRESSIVE,
         is_one_scan=kind != _PROGRESSIVE and encoded[start] == count,
     )
+    if width * height > _PIXELS_A_BYTE * len(encoded):
+        raise damaged("the JPEG is damaged or cut short: it has too few bytes for its pixels")
+    return header
 
 
 def decode(encoded: bytes, header: JpegHeader) -> np.ndarray:
@@ -171,6 +185,11 @@ def _require_all_scans(encoded: bytes, header: JpegHeader) -> None:
 
 
 def _walk(encoded: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """As `_walk_on`, but not for ever."""
+    return limit_pieces(_walk_on(encoded))
+
+
+def _walk_on(encoded: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Yields each marker up to the end, where it starts, and where what it says starts and ends.
 
     Fill bytes belong to their marker. Source: ITU-T T.81, B.1.1 and table B.1. Bytes between
@@ -178,7 +197,9 @@ def _walk(encoded: bytes) -> Iterator[tuple[int, int, int, int]]:
     """
     end = 2
     while found := _MARKER.search(encoded, end):
-        marker, at, end = found.group()[-1], found.start(), found.end()
+        between = encoded[end : found.start()]
+        at = end + len(between.rstrip(b"\xff"))
+        marker, end = found.group()[-1], found.end()
         if marker in _OTHER_FRAMES:
             raise unsupported("it is a lossless, hierarchical or arithmetic-coded JPEG")
         start = end + 2

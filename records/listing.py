@@ -108,9 +108,11 @@ class Tree:
             is_folder = (self.root / path if entry.is_symlink() else entry).is_dir()
             kind = "folder" if is_folder else _find_kind(entry.name)
             finding = kind and (self._check_link(entry, path) or self._check_name(entry, path))
+            if kind and not (finding or is_folder or entry.is_file()):
+                finding = faults.NO_FILE.found(path, "it is a pipe, a socket or a device")
             if finding:
                 findings.append(finding)
-            elif kind and (is_folder or entry.is_file()):
+            elif kind:
                 found[kind].append(path)
         return Listing(
             folder=folder,

@@ -7,7 +7,6 @@ no TensorFlow: a stage whose forerunner is missing can say so at once.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from records.errors import InputError
 from records.manifest_fields import check_fields
 from records.tfrecord import count_frames, describe_damage
 from records.types import SPLITS, Split
+from records.untrusted import read_json, require_file
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 2
@@ -108,7 +108,7 @@ def read_manifest(records_dir: Path) -> Manifest:
     """
     path = records_dir / MANIFEST_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         _require_version(path, values)
         check_fields(values)
     except FileNotFoundError as error:
@@ -116,7 +116,7 @@ def read_manifest(records_dir: Path) -> Manifest:
             f"{path} is missing: the stage records has not been run here, or not to its end.",
             _REMEDY,
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a manifest: {error}.", _REMEDY) from error
     manifest = _from_json(records_dir, values)
     for split in SPLITS:
@@ -149,7 +149,7 @@ def verify_shards(manifest: Manifest, *, splits: Sequence[Split] = SPLITS) -> No
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    with require_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from records.encodings import Header, damaged, unpack, unsupported
+from records.encodings import Header, damaged, limit_pieces, unpack, unsupported
 from records.orientation import read_orientation
 from records.pixels import decode_by_pillow
 
@@ -57,10 +57,10 @@ def read_header(encoded: bytes) -> PngHeader:
     """Walks over all chunks up to the end, without their checksums.
 
     Raises:
-        PictureError: One that is needed is missing, out of place or without meaning; the picture is
-            to be turned, and would lose depth by that.
+        PictureError: One that is needed is missing, out of place or without meaning; there are too
+            many; the picture is to be turned, and would lose depth by that.
     """
-    chunks = list(_walk(encoded))
+    chunks = list(limit_pieces(_walk(encoded)))
     kinds = [kind for kind, _, _ in chunks]
     _, start, end = chunks[0]
     if kinds.count(b"IHDR") != 1 or kinds[0] != b"IHDR" or end - start != _HEADER_BYTES:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import re
 import shutil
 from collections import Counter
@@ -28,6 +27,7 @@ from records.defects import DEFECT_KINDS, LIMITS, add_defect, has_places
 from records.drawing import HEIGHT_PX, WIDTH_PX, draw_board
 from records.errors import InputError
 from records.types import SPLITS, AnnotatedObject, Annotation, Split
+from records.untrusted import read_json
 from records.voc import format_annotation
 from records.workers import Workers
 from records.xray import draw_exposure, expose, to_pixels
@@ -240,6 +240,6 @@ def _check_folder(folder: Path) -> None:
 
 def _is_marker(path: Path) -> bool:
     try:
-        return json.loads(path.read_bytes()).get("drawn_by") == _AUTHOR
+        return read_json(path).get("drawn_by") == _AUTHOR
     except (OSError, ValueError, AttributeError):
         return False

@@ -22,6 +22,7 @@ from records.pictures import PictureError, encode_stored
 from records.schema import encode_example
 from records.tfrecord import frame
 from records.types import SPLITS, Example, Split, flatten_objects
+from records.untrusted import parse_json, require_file
 
 PROGRESS_NAME = "progress.jsonl"
 """Shards finished so far, a line each; there only while records are being written."""
@@ -99,12 +100,12 @@ def format_note(shard: Shard) -> str:
 
 def _read_notes(path: Path) -> Iterator[Shard]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = require_file(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return
     for line in lines:
         with contextlib.suppress(ValueError, TypeError):  # One may be torn or empty.
-            shard = Shard(**json.loads(line))
+            shard = Shard(**parse_json(line))
             if all(isinstance(text, str) for text in (shard.file, shard.sha256, shard.plan)):
                 yield shard
 

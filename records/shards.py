@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from records import tfds_metadata
-from records.atomic import write_json, write_text
+from records.atomic import open_own, write_json, write_text
 from records.errors import InputError
 from records.manifest import MANIFEST_NAME, Manifest, Shard, withdraw_manifest
 from records.shard_writing import PROGRESS_NAME, ShardTask, format_note, read_finished, write_shard
@@ -146,7 +146,7 @@ def _write_all(
     total = sum(len(task.examples) for task in tasks)
     with (
         tqdm(total=total, unit="pictures", desc="records", disable=None) as progress,
-        (folder / PROGRESS_NAME).open("a", encoding="utf-8") as notes,
+        open_own(folder / PROGRESS_NAME, "a", encoding="utf-8") as notes,
     ):
         notes.write("\n")  # A kill may have torn the last line.
         for shard, row_sum in workers.map(work, tasks):

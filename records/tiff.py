@@ -38,6 +38,7 @@ _KINDS = {
     _INKS: (4, (8,)),
 }
 _PAGES_AT_MOST, _VALUES_AT_MOST = 64, 2**17
+_BITS_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +157,11 @@ def _require_kind(page: _Directory) -> None:
     bits = set(page.all(_BITS, 1))
     extra = len(page.all(_EXTRA_SAMPLES)) or int(photometric == _RGB and samples == 4)
     is_known = len(bits) == 1 and bits <= set(depths) and samples - extra == colours
+    widths = "/".join(map(str, sorted(bits)[:_BITS_SHOWN]))
     if not is_known or set(page.all(_SAMPLE_FORMAT, _UNSIGNED)) != {_UNSIGNED}:
         raise unsupported(
             f"it is a TIFF of photometric interpretation {photometric} with {samples} samples of "
-            f"{'/'.join(map(str, sorted(bits)))} bit; whole numbers, grey of up to 16 bit and "
-            "colour of 8 bit, are read"
+            f"{widths} bit; whole numbers, grey of up to 16 bit and colour of 8 bit, are read"
         )
 
 

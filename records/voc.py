@@ -24,6 +24,8 @@ from records.types import AnnotatedObject, Annotation, BoundingBox
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DIGITS_OF_ANY_FLOAT = 300
+MAX_NAME_CHARACTERS = 255
+"""Of an object's class: as many as a class that is a folder can have."""
 _LENGTHS = ("width", "height", "depth")
 _FIELDS = ("name", "bndbox", "difficult", "truncated")
 _BOUNDS = ("xmin", "ymin", "xmax", "ymax")
@@ -56,15 +58,15 @@ def parse_annotation(xml: bytes) -> Annotation:
     Raises:
         UnsafeAnnotationError: The XML has a DOCTYPE, and may have entities in it.
         AnnotationError: The XML is malformed, or an element that is needed is missing, doubled,
-            empty or no finite number; a box is not in an `<object>` directly in the annotation; or
-            nothing at all is said of a picture.
+            empty or no finite number; a name has more than `MAX_NAME_CHARACTERS`; a box is not in
+            an `<object>` directly in the annotation; or nothing at all is said of a picture.
     """
     root = parse_root(xml)
     fields = list_fields(root, ("filename", "size"), "the annotation")
     if fields.keys().isdisjoint(_SAYS_SOMETHING):
         raise AnnotationError("it names no picture, no size and no object")
-    for tag in fields.keys() - _HOLD_NO_BOX:
-        _require_no_box(root, tag)
+    if fields.keys() - _HOLD_NO_BOX:
+        _require_no_other_box(root)
     size = fields.get("size")
     lengths = {} if size is None else list_fields(size, _LENGTHS, "<size>")
     return Annotation(
@@ -138,6 +140,10 @@ def _parse_object(element: etree._Element, where: str) -> AnnotatedObject:
         name = " ".join(CONTROL_CHARACTERS.sub(" ", name).split())
     if not name:
         raise AnnotationError(f"{where} has no <name>")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise AnnotationError(
+            f"{where} has a name of {len(name)} characters; up to {MAX_NAME_CHARACTERS} are read"
+        )
     where = f"{where} ({name})"
     if "bndbox" not in fields:
         raise AnnotationError(f"{where} has no <bndbox>")
@@ -157,12 +163,15 @@ def _parse_box(element: etree._Element, where: str) -> BoundingBox:
     return BoundingBox(xmin - 1, ymin - 1, xmax, ymax)
 
 
-def _require_no_box(root: etree._Element, tag: str) -> None:
-    for element in root.iterchildren(tag):
+def _require_no_other_box(root: etree._Element) -> None:
+    # In one pass: of a file made to exhaust every element may have a name of its own.
+    for element in root:
+        if element.tag in _HOLD_NO_BOX:
+            continue
         if any(str(inner.tag).lower() == "bndbox" for inner in element.iter()):
             raise AnnotationError(
-                f"<{_shortened(str(tag))}> holds a <bndbox>; boxes are read from <object> elements "
-                "directly in <annotation>"
+                f"<{_shortened(str(element.tag))}> holds a <bndbox>; boxes are read from <object> "
+                "elements directly in <annotation>"
             )
 
 

@@ -7,11 +7,21 @@ from pathlib import Path
 
 from records import faults
 from records.errors import InputError
-from records.listing import PICTURE_EXTENSIONS, SPLIT_NAMES, Tree, compose, parent_of, stem_of
+from records.listing import (
+    CONTROL_CHARACTERS,
+    PICTURE_EXTENSIONS,
+    SPLIT_NAMES,
+    Tree,
+    compose,
+    parent_of,
+    stem_of,
+)
 from records.types import SPLITS, Finding, Split
 
+MAX_LIST_BYTES = 2**28
+"""Some 20 million names."""
 _BOTH = "trainval"
-_NAMES_SHOWN = 3
+_NAMES_SHOWN, _CHARACTERS_SHOWN = 3, 60
 
 
 def read_split_lists(
@@ -64,6 +74,11 @@ def _find_lists(tree: Tree, devkit: str) -> tuple[list[str], list[Finding]]:
 def _read_list(path: Path, names: set[str]) -> tuple[set[str], list[str]]:
     """Splits a list into names that are there and names that are not."""
     try:
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise InputError(
+                f"The list {path} is larger than {MAX_LIST_BYTES // 2**20} MiB.",
+                "Put a list of pictures in its place, one name a line.",
+            )
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise InputError(
@@ -88,5 +103,13 @@ def _drop_extension(text: str) -> str:
 
 
 def _count(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+    shown = ", ".join(map(_show, names[:_NAMES_SHOWN])) + (
+        ", ..." if len(names) > _NAMES_SHOWN else ""
+    )
     return f"{len(names)} picture{'s are' if len(names) != 1 else ' is'} ({shown})"
+
+
+def _show(name: str) -> str:
+    """A line of a list may be anything, and of any length."""
+    text = CONTROL_CHARACTERS.sub(" ", name)
+    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]}..."

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from records.encodings import Header, damaged, unpack, unsupported
+from records.encodings import Header, damaged, limit_pieces, unpack, unsupported
 from records.orientation import read_orientation
 from records.pixels import decode_by_pillow
 
@@ -21,9 +21,9 @@ def read_header(encoded: bytes) -> Header:
     """Walks over all chunks.
 
     Raises:
-        PictureError: It is cut short, or animated.
+        PictureError: It is cut short, animated, or in too many chunks.
     """
-    chunks = list(_walk(encoded))
+    chunks = list(limit_pieces(_walk(encoded)))
     kind, start, _ = chunks[0]
     flags = 0
     if kind == b"VP8X":

@@ -82,7 +82,7 @@ def open_map_makers(run_dir: RunDir, settings: Settings) -> MapMakers:
             f"--cam_class={explained} is no class of the model.",
             f"Give {PREDICTED}, {TRUE}, or one of: {', '.join(facts.classes)}.",
         )
-    model = files.load_model(facts.require_weights(run_dir.weights))
+    model = facts.open_model(run_dir.weights, files.load_model)
     layers = split_names(settings.cam_layers) or [facts.cam_layer]
     try:
         cams = {_TITLES[method]: make_cam(method, model, layers) for method in methods}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from pipeline.report import write_report
 from pipeline.robustness import measure_robustness, robustness_json, write_robustness
 from pipeline.rundir import RunDir
 from pipeline.threshold import Threshold
-from records.atomic import write_json
+from records.atomic import remove_tree, write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.types import SPLITS
@@ -99,7 +98,7 @@ def run(settings: Settings) -> None:
     facts, manifest = ModelFacts.read(own.config), read_manifest(own.records)
     _require_same_records(facts, manifest, own)
     verify_shards(manifest)
-    model = _Model(_make_predict(files.load_model(facts.require_weights(own.weights))), facts)
+    model = _Model(_make_predict(facts.open_model(own.weights, files.load_model)), facts)
     if settings.eval_records:
         pictures = _find_others(settings.eval_records, manifest, facts)
         run_dir = own.judging(settings.eval_records, pictures.manifest.digest)
@@ -127,7 +126,7 @@ def run(settings: Settings) -> None:
     values["robustness"] = (
         robustness_json(measured, target_recall=settings.target_recall) if measured else None
     )
-    shutil.rmtree(run_dir.eval, ignore_errors=True)
+    remove_tree(run_dir.eval)
     write_json(run_dir.threshold, rule_json)
     write_predictions(run_dir.predictions, predictions)
     write_galleries(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from pipeline.predictions import Predictions
 from pipeline.report import write_report
 from pipeline.rundir import RunDir
 from pipeline.selection import choose_pictures
-from records.atomic import write_json
+from records.atomic import remove_tree, write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
 from records.parsing import read_records
@@ -244,5 +243,5 @@ def _index_entry(item: Judged) -> dict[str, str | float]:
 def _remove_earlier(folder: Path) -> None:
     # The index goes first: what it names is then never missing.
     (folder / INDEX_NAME).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir(parents=True)

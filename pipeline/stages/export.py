@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
     manifest = read_manifest(run_dir.records)
     verify_shards(manifest, splits=("train", "validation", "test"))
     test = _find_test(run_dir, facts, manifest, evaluation)
-    model = files.load_model(facts.require_weights(run_dir.weights))
+    model = facts.open_model(run_dir.weights, files.load_model)
     validation = _judge_validation(model, facts, manifest, evaluation.rule)
     precision = settings.export_precision
     space = _fit_space(model, facts, manifest)

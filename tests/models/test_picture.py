@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
+import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.picture import (
+    MAX_PIXELS,
     RESIZES,
     crop_to_picture,
     decode_picture,
@@ -18,6 +22,9 @@ from models.picture import (
     standardize_pictures,
 )
 from pipeline import config
+from records import encodings
+from tests.records.picture_files import join_png
+from tests.records.picture_kinds import KEPT
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 40), np.uint8)
@@ -173,6 +180,67 @@ def test_boxes_of_a_wide_picture() -> None:
 def test_what_is_no_picture_is_refused(encoded: bytes) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(encoded)
+
+
+@pytest.fixture(scope="module")
+def traced() -> Any:
+    """`decode_picture` as a graph, for pictures of any kind."""
+    return tf.function(
+        lambda x: decode_picture(x, image_size=16, channels=1, resize="letterbox"),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+
+
+def claim(image_format: str, width: int, height: int) -> bytes:
+    """A picture whose header says that it is of that size; a PNG is that, of zeros."""
+    if image_format == "PNG":
+        row = zlib.compressobj(1)
+        data = b"".join(row.compress(bytes(width + 1)) for _ in range(height)) + row.flush()
+        return encode_header(width, height, data)
+    encoded = bytearray(encode(COLOUR, image_format))
+    if image_format == "JPEG":
+        at = encoded.index(b"\xff\xc0") + 5
+        encoded[at : at + 4] = struct.pack(">HH", height, width)
+    else:
+        encoded[18:26] = struct.pack("<ii", width, height)
+    return bytes(encoded)
+
+
+def encode_header(width: int, height: int, data: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return join_png([(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")])
+
+
+def test_what_would_decode_to_gigabytes_is_not_decoded(traced: Any) -> None:
+    for image_format, width, height in (
+        ("PNG", 9500, 9500),
+        ("JPEG", 9500, 9500),
+        ("JPEG", 65_500, 65_500),
+        ("BMP", 9500, 9500),
+        ("BMP", 9500, -9500),
+        ("BMP", -(2**31), -(2**31)),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            traced(claim(image_format, width, height))
+        assert f"of up to {MAX_PIXELS} pixels" in str(caught.value)
+
+
+def test_sides_whose_product_would_fit_again_are_refused(traced: Any) -> None:
+    for width, height in ((2**31, 2**31), (2**32 - 1, 2**32 - 1), (2**16, 2**16), (0, 5), (5, 0)):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            traced(encode_header(width, height, b""))
+
+
+def test_the_limit_is_that_of_the_records_and_what_they_store_passes(traced: Any) -> None:
+    assert MAX_PIXELS == encodings.MAX_PIXELS
+    for name, encoded in KEPT.items():
+        assert np.isfinite(traced(encoded)).all(), name
+
+
+def test_formats_that_no_model_was_trained_on_are_refused(traced: Any) -> None:
+    for image_format in ("GIF", "WEBP", "TIFF"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG, PNG or BMP"):
+            traced(encode(GREY, image_format))
 
 
 def test_standardizing_is_the_closed_form() -> None:

@@ -203,6 +203,18 @@ def test_leftovers_are_removed_but_not_what_another_run_is_building(tmp_path: Pa
     assert names(tmp_path) == {"1", "2", "models.config", ".candidate-file"}
 
 
+def test_a_link_that_is_called_like_a_leftover_is_let_be(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    export = tmp_path / "export"
+    export.mkdir()
+    for name in (".candidate-x", ".removed-x"):
+        (export / name).symlink_to(mine)
+    remove_leftovers(export)
+    publish_one(export)
+    assert list(mine.iterdir()) == []
+
+
 def test_the_oldest_of_ours_are_removed(tmp_path: Path) -> None:
     for _ in range(4):
         publish_one(tmp_path)

@@ -38,7 +38,7 @@ def draw(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def make_run(folder: Path) -> RunDir:
+def make_run(folder: Path, classes: tuple[str, ...] = CLASSES) -> RunDir:
     """Writes records of noise, a model with random weights, and its evaluation."""
     run_dir = RunDir(folder / "run", "autoencoder")
     pictures = folder / "pictures"
@@ -48,26 +48,33 @@ def make_run(folder: Path) -> RunDir:
         source=pictures,
         name="noise",
         layout="flat",
-        classes=CLASSES,
+        classes=classes,
         box_classes=(),
         splits={
-            split: tuple(_write_example(pictures, split, number) for number in range(count))
+            split: tuple(
+                _write_example(pictures, split, number, classes) for number in range(count)
+            )
             for split, count in COUNTS.items()
         },
         seed=0,
     )
     keras.utils.set_random_seed(0)
-    model = build_autoencoder(image_size=SIZE, channels=1, classes=2, mean=128.0, variance=5000.0)
+    model = build_autoencoder(
+        image_size=SIZE, channels=1, classes=len(classes), mean=128.0, variance=5000.0
+    )
     run_dir.model_dir.mkdir(parents=True)
     save_model(run_dir.weights, model)
-    make_facts(records_digest=manifest.digest, weights_digest=file_digest(run_dir.weights)).write(
-        run_dir.config
-    )
+    digests = {
+        "records_digest": manifest.digest,
+        "weights_digest": file_digest(run_dir.weights),
+    }
+    of_more = {"classes": classes, "positive_class": "", "fail_classes": classes}
+    make_facts(**digests, **(of_more if len(classes) > 2 else {})).write(run_dir.config)
     evaluate.run(Settings(stage="eval", work_dir=run_dir.root))
     return run_dir
 
 
-def _write_example(folder: Path, split: Split, number: int) -> Example:
+def _write_example(folder: Path, split: Split, number: int, classes: tuple[str, ...]) -> Example:
     encoded = draw(100 * len(split) + number)
     facts = probe_bytes(encoded)
     path = folder / f"{split}_{number}.{facts.image_format}"
@@ -81,7 +88,7 @@ def _write_example(folder: Path, split: Split, number: int) -> Example:
         is_grey=facts.is_grey,
         size_bytes=facts.size_bytes,
         sha256=facts.sha256,
-        label=CLASSES[number % 3 == 0],
+        label=classes[number % 3 == 0 if len(classes) == 2 else number % len(classes)],
         objects=(),
         published_split=None,
     )

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from records.atomic import building, locked, replacing, write_json, write_text
+from records.atomic import (
+    building,
+    locked,
+    open_own,
+    remove_tree,
+    replacing,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -110,3 +119,41 @@ def test_a_failed_write_names_its_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(tmp_path / "a.txt")
+
+
+def test_a_link_in_the_place_of_a_file_that_grows_is_refused(tmp_path: Path) -> None:
+    mine, link = tmp_path / "mine", tmp_path / "run" / "lock"
+    mine.write_text("mine")
+    link.parent.mkdir()
+    for target in (mine, tmp_path / "nothing"):
+        link.symlink_to(target)
+        for mode in ("a", "w", "r+b"):
+            with pytest.raises(OSError, match="It is a link") as caught:
+                open_own(link, mode)
+            assert caught.value.filename == str(link)
+        with pytest.raises(OSError, match="It is a link"), locked(link):
+            pytest.fail("it is not to be locked")
+        link.unlink()
+    os.mkfifo(link)
+    with pytest.raises(OSError, match="No such device"):
+        open_own(link, "a")
+    assert mine.read_text() == "mine" and not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("end", ["draft", "old"])
+def test_a_link_beside_a_folder_that_is_built_is_refused(tmp_path: Path, end: str) -> None:
+    mine = fill(tmp_path / "mine", "mine")
+    (tmp_path / f"records-{end}").symlink_to(mine)
+    with pytest.raises(OSError, match="It is a link"), building(tmp_path / "records"):
+        pytest.fail("nothing is to be built")
+    assert [path.name for path in mine.iterdir()] == ["file"]
+
+
+def test_of_a_link_the_link_alone_is_removed(tmp_path: Path) -> None:
+    mine = fill(tmp_path / "mine", "mine")
+    (tmp_path / "link").symlink_to(mine)
+    remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "nothing")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "file"]
+    remove_tree(mine)
+    assert not mine.exists()

@@ -105,6 +105,16 @@ def test_a_regular_expression_that_is_nowhere_found_is_refused(
         form(tmp_path, pictures, group_regex="board")
 
 
+@pytest.mark.timeout(60)
+def test_a_regular_expression_that_never_ends_is_ended(
+    tmp_path: Path, pictures: list[Example]
+) -> None:
+    name = f"io/{'1' * 50}x.png"
+    with pytest.raises(InputError, match="takes longer than 1 s for the path") as caught:
+        form(tmp_path, [*pictures, draw(tmp_path, name, 9)], group_regex=r"(\d+)+_")
+    assert name in caught.value.problem
+
+
 def test_without_fingerprints_only_the_expression_joins(tmp_path: Path) -> None:
     examples = [draw(tmp_path, f"io/{index}.png", 0) for index in range(3)]
     groups, findings = form_groups(examples, None, source=tmp_path)
