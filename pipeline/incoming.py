@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.ahead import map_ahead
+from records.ahead import map_ahead
 from records.errors import InputError
 from records.listing import PICTURE_EXTENSIONS
 from records.pictures import PictureError, encode_stored, probe_bytes, probe_header, read_file

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from pipeline.ahead import map_ahead
 from pipeline.answer_files import Answer
 from pipeline.incoming import Picture, path_text
 from pipeline.saved_model import ServedModel, Signature, shorten_reason
+from records.ahead import map_ahead
 
 _BATCHES_AHEAD = 2
 # While one batch waits for the slowest part of an operation, the other keeps the cores busy.
