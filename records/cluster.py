@@ -27,7 +27,7 @@ from records.errors import InputError
 from records.workers import TASKS_AHEAD, Workers, cut
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -142,13 +142,14 @@ def _connect(scheduler: str) -> Client:
     require_cluster(scheduler)
     import distributed
 
+    _require_certificates(scheduler, distributed.Security())
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # What counts is raised.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `require_alike` says what differs, and what to do.
             client = distributed.Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # The last two are of TLS.
+    except (OSError, ValueError) as error:
         raise InputError(
             f"--scheduler={scheduler}: no scheduler answers there ({error}).",
             "Start one (dask scheduler) and its workers (dask worker ADDRESS), or correct the "
@@ -160,6 +161,15 @@ def _connect(scheduler: str) -> Client:
         client.close()
         raise
     return client
+
+
+def _require_certificates(scheduler: str, security: Security) -> None:
+    given = security.get_connection_args("client").get("ssl_context")
+    if scheduler.startswith("tls:") and given is None:
+        raise InputError(
+            f"--scheduler={scheduler} asks for TLS, and Dask was given no certificates.",
+            "Name them in Dask's own configuration, under distributed.comm.tls.",
+        )
 
 
 def _look_at_scheduler(client: Client, who: str) -> None:

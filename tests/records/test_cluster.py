@@ -214,6 +214,11 @@ def test_no_scheduler_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - started_at < 30
 
 
+def test_certificates_are_asked_for() -> None:
+    with pytest.raises(InputError, match="no certificates"), ClusterWorkers("tls://127.0.0.1:9"):
+        pass
+
+
 def test_workers_with_other_code_or_none_are_told(tmp_path: Path) -> None:
     for room in ("models", "pipeline", "records"):
         shutil.copytree(REPOSITORY / room, tmp_path / "other" / room)
