@@ -28,7 +28,7 @@ def running(workers: int) -> Iterator[distributed.LocalCluster]:
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         memory_limit=0,
         silence_logs=logging.CRITICAL,
     ) as cluster:
@@ -104,7 +104,7 @@ def scheduling(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         folder: Where it runs.
     """
     announced = folder / "scheduler.json"
-    flags = ("--port=0", f"--scheduler-file={announced}")
+    flags = ("--host=127.0.0.1", "--port=0", f"--scheduler-file={announced}")
     with started("scheduler", *flags, code=None, folder=folder) as process:
         yield _read_address(announced), process
 

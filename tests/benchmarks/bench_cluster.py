@@ -8,7 +8,9 @@ nothing about time. NIOSCOPE_COPIES says how many times over.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import statistics
 import time
@@ -46,7 +48,8 @@ def measure(pictures: Path, work_dir: Path, **flags: Any) -> float:
     """Seconds of the whole stage, after what earlier work left to be written is written."""
     os.sync()
     started = time.perf_counter()
-    records.run(Settings(stage="records", data_dir=pictures, work_dir=work_dir, **flags))
+    with contextlib.redirect_stdout(io.StringIO()):
+        records.run(Settings(stage="records", data_dir=pictures, work_dir=work_dir, **flags))
     return time.perf_counter() - started
 
 
