@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.flag_checks import FOR_ONE_STAGE, check_flag, check_together
+from pipeline.flag_checks import FOR_SOME_STAGES, check_flag, check_together
 
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
 TARGETS = ("tfrecord", "voc")
@@ -200,6 +200,12 @@ class Settings:
     )
     to: str = _flag("tfrecord", "For records: voc writes records back.", choices=TARGETS)
     workers: int = _flag(0, "For records: processes; 0: one a core.", least=0)
+    scheduler: str = _flag(
+        "",
+        "For records and predict: address of a Dask scheduler, such as tcp://host:8786, whose "
+        "workers do the work. They need the same requirements, this checkout, and the same files "
+        "under the same paths. Who reaches the scheduler can run anything there.",
+    )
 
     def __post_init__(self) -> None:
         """Checks what can be checked without opening a file."""
@@ -210,7 +216,9 @@ class Settings:
     def for_stage(self, stage: str) -> Settings:
         """Those that `all` hands to one of its stages: without what is for another stage alone."""
         others = {
-            name: getattr(type(self), name) for name, own in FOR_ONE_STAGE.items() if own != stage
+            name: getattr(type(self), name)
+            for name, own in FOR_SOME_STAGES.items()
+            if stage not in own
         }
         return dataclasses.replace(self, stage=stage, **others)
 

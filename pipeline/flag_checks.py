@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.operations import parse_augmentation
+from records.cluster import require_cluster
 from records.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ FOR_ONE_STAGE = {
     "overlays": "predict",
     "watch": "predict",
     "sort_by": "predict",
+}
+FOR_SOME_STAGES = {
+    **{name: (stage,) for name, stage in FOR_ONE_STAGE.items()},
+    "scheduler": ("records", "predict"),
 }
 
 
@@ -140,21 +145,39 @@ def _check_stage(settings: Settings) -> None:
     if settings.workers > 1024:
         raise InputError(f"--workers={settings.workers} is too large.", "Give 1024 or fewer.")
     defaults = type(settings)
-    for name, stage in FOR_ONE_STAGE.items():
-        chain = settings.stage == "all" and stage != "records"
+    for name, stages in FOR_SOME_STAGES.items():
+        chain = settings.stage == "all" and stages != ("records",)
         if getattr(settings, name) != getattr(defaults, name) and not (
-            settings.stage == stage or chain
+            settings.stage in stages or chain
         ):
             raise InputError(
-                f"--{name} is for --stage={stage}, not for --stage={settings.stage}.",
-                f"Add --stage={stage}, or leave it out.",
+                f"--{name} is for --stage={' and '.join(stages)}, not for "
+                f"--stage={settings.stage}.",
+                f"Add --stage={stages[0]}, or leave it out.",
             )
+    if settings.scheduler:
+        _check_cluster(settings)
     _require_regex(settings.group_regex)
     if settings.stage == "predict" and not settings.images:
         raise InputError(
             "--stage=predict needs pictures to judge.",
             "Add --images=FILE, --images=FOLDER or --images='FOLDER/*.png'.",
         )
+
+
+def _check_cluster(settings: Settings) -> None:
+    require_cluster(settings.scheduler)
+    for name, reason in (
+        ("workers", "is for this machine's processes; a cluster has its own"),
+        ("to", "is work for one process"),
+        ("watch", "judges pictures as they come, by this machine"),
+        ("overlays", "is drawn by this machine, from pictures that it judged itself"),
+    ):
+        value = getattr(settings, name)
+        if value != getattr(type(settings), name):
+            raise InputError(
+                f"--{name} does not go with --scheduler: it {reason}.", "Leave one of them out."
+            )
 
 
 def _require_weight(name: str, weight: float, *, own: bool) -> None:

@@ -20,13 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.ahead import map_ahead
+from records.ahead import map_ahead
 from records.errors import InputError
 from records.listing import PICTURE_EXTENSIONS
 from records.pictures import PictureError, encode_stored, probe_bytes, probe_header, read_file
 
 STANDARD_INPUT = "-"
 BATCH_SIZE = 32
+SHARD_SIZE = 8 * BATCH_SIZE
+"""Pictures that are judged by one worker at a time. A batch holds pictures of one shard, however
+they are judged: the last bits of an answer may depend on what else was in its batch."""
 LARGE_PX = 2**24
 """A batch has so many pixels at most, or one picture; larger pictures are decoded one at a time."""
 
@@ -111,7 +114,8 @@ def read_batches(paths: Iterable[Path]) -> Iterator[list[Picture]]:
     """Reads and looks through pictures ahead of whoever takes them.
 
     What is ahead is bounded in number and bytes; a batch is bounded in number and pixels, so that
-    pictures of any size fit in memory. The same pictures make the same batches.
+    pictures of any size fit in memory. The same pictures make the same batches, and so do those of
+    each shard by themselves.
     """
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
     try:
@@ -162,8 +166,9 @@ def path_text(path: Path) -> str:
 def _gather(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
     batch: list[Picture] = []
     pixels = 0
-    for picture in pictures:
-        if batch and (len(batch) == BATCH_SIZE or pixels + picture.pixels > LARGE_PX):
+    for position, picture in enumerate(pictures):
+        is_full = len(batch) == BATCH_SIZE or pixels + picture.pixels > LARGE_PX
+        if batch and (is_full or position % SHARD_SIZE == 0):
             yield batch
             batch, pixels = [], 0
         batch.append(picture)

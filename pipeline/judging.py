@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
+import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.ahead import map_ahead
 from pipeline.answer_files import Answer
-from pipeline.incoming import Picture, path_text
+from pipeline.incoming import SHARD_SIZE, Picture, path_text, read_batches
 from pipeline.saved_model import ServedModel, Signature, shorten_reason
+from pipeline.shard_judging import judge_shard
+from records.ahead import map_ahead
+from records.cluster import ClusterWorkers
+from records.workers import cut
 
 _BATCHES_AHEAD = 2
 # While one batch waits for the slowest part of an operation, the other keeps the cores busy.
@@ -45,6 +51,34 @@ class Outcome:
     def judged(self) -> list[Picture]:
         """The pictures that the rows of `outputs` are about."""
         return [picture for picture in self.pictures if not picture.problem]
+
+
+def judge_pictures(
+    served: ServedModel, paths: Sequence[Path], *, scheduler: str = ""
+) -> Generator[Outcome, None, None]:
+    """Yields what becomes of pictures, batch by batch and in order.
+
+    Args:
+        served: The SavedModel.
+        paths: The pictures.
+        scheduler: Address of a Dask scheduler whose workers read and judge them; the outcomes are
+            then without the bytes of pictures and without maps. Empty: this process does.
+
+    Raises:
+        InputError: A worker has other versions, code or files, or the scheduler was lost.
+    """
+    if not scheduler:
+        yield from judge_ahead(served.answer, read_batches(paths))
+        return
+    work = functools.partial(judge_shard, served.path.absolute(), served.digest, Path.cwd())
+    readable = (path for path in paths if os.access(path, os.R_OK))
+    seen = [served.path / "saved_model.pb", *itertools.islice(readable, 1)]
+    with (
+        ClusterWorkers(scheduler, seen=seen) as workers,
+        contextlib.closing(workers.map(work, cut(paths, SHARD_SIZE))) as shards,
+    ):
+        for outcomes in shards:
+            yield from outcomes
 
 
 def judge_ahead(

@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipeline.ahead import map_ahead
 from pipeline.feature_table import pack_rows, row_type
+from records.ahead import map_ahead
 from records.atomic import open_own
 from records.errors import InputError
 

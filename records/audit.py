@@ -30,6 +30,7 @@ from records.workers import Workers, cut
 AUDIT_NAME = "audit.json"
 REJECTS_NAME = "rejects.csv"
 _SAMPLES_A_TASK = 64
+_TASKS_TOGETHER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def audit(
     """
     workers = workers or Workers(1)
     gathered = _Gathered(discovery.samples)
-    look = Look(discovery.source, verify, describe=verify and near_duplicates)
+    look = Look(discovery.source.absolute(), verify, describe=verify and near_duplicates)
     for position, opened in enumerate(_open_all(discovery.samples, look, workers)):
         gathered.add(position, opened)
     gathered.check_names()
@@ -234,6 +235,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
 def _open_all(samples: Sequence[Sample], look: Look, workers: Workers) -> Iterator[Opened]:
     work = functools.partial(open_samples, look)
     with tqdm(total=len(samples), desc="audit", unit="pictures", disable=None) as progress:
-        for piece in workers.map(work, cut(samples, _SAMPLES_A_TASK)):
+        pieces = cut(samples, _SAMPLES_A_TASK)
+        for piece in workers.map(work, pieces, together=_TASKS_TOGETHER):
             yield from piece
             progress.update(len(piece))

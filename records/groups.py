@@ -87,7 +87,7 @@ def form_groups(
         pairs = find_near_duplicates(
             fingerprints,
             [example.source_id for example in examples],
-            functools.partial(_load, source),
+            functools.partial(_load, source.absolute()),
             workers,
         )
     alike = [(pair.first, pair.second) for pair in pairs]

@@ -8,11 +8,13 @@ killed, and however many processes wrote.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
+import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -76,9 +78,13 @@ def write_records(
         InputError: A picture is gone or is no longer what it was, or the folder cannot be written.
     """
     name = tfds_metadata.dataset_name(name)
-    work = functools.partial(write_shard, source, records_dir, tuple(classes), tuple(box_classes))
+    folder = records_dir.absolute()  # Another process may have another current folder.
+    work = functools.partial(
+        write_shard, source.absolute(), folder, tuple(classes), tuple(box_classes)
+    )
     try:
         records_dir.mkdir(parents=True, exist_ok=True)
+        _remove_drafts(records_dir)
         finished = read_finished(records_dir, earlier)
         withdraw_manifest(records_dir)
         tasks = [
@@ -147,14 +153,30 @@ def _write_all(
     with (
         tqdm(total=total, unit="pictures", desc="records", disable=None) as progress,
         open_own(folder / PROGRESS_NAME, "a", encoding="utf-8") as notes,
+        _marked(folder) as mark,
     ):
         notes.write("\n")  # A kill may have torn the last line.
-        for shard, row_sum in workers.map(work, tasks):
+        for shard, row_sum in workers.map(work, tasks, seen=[mark]):
             notes.write(format_note(shard))
             notes.flush()
             written.append((shard, row_sum))
             progress.update(shard.count)
     return written
+
+
+@contextlib.contextmanager
+def _marked(folder: Path) -> Iterator[Path]:
+    """Yields a file that is in the folder as long as this run writes to it.
+
+    Who does not see it is on a machine that has another folder of this name, or late: it belongs
+    to a run that was killed, and must not write into the folder of the next.
+    """
+    mark = folder / f".draft-{uuid.uuid4().hex}"
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def _count(
@@ -205,11 +227,17 @@ def find_foreign(records_dir: Path, beside: Sequence[str]) -> Path | None:
     return None
 
 
+def _remove_drafts(folder: Path) -> None:
+    """Removes drafts that a kill left; what still writes to one cannot put it in its place then."""
+    for path in folder.glob(".draft-*"):
+        path.unlink(missing_ok=True)
+
+
 def _remove_stale(manifest: Manifest) -> None:
     """Removes shards that the manifest does not name, notes, and drafts that a kill left."""
     current = {shard.file for split in SPLITS for shard in manifest.shards[split]}
+    _remove_drafts(manifest.folder)
     for path in manifest.folder.iterdir():
         is_shard = _OUR_SHARD.fullmatch(path.name) is not None
-        is_draft = path.name.startswith(".draft-") or path.name == PROGRESS_NAME
-        if (is_shard and path.name not in current) or is_draft:
+        if (is_shard and path.name not in current) or path.name == PROGRESS_NAME:
             path.unlink()

@@ -11,14 +11,20 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from records.ahead import map_ahead
 from records.errors import InputError
+
+TASKS_AHEAD = 256
+"""Tasks that are under way or whose results wait for their turn, at most: what is held in memory
+does not grow with the tasks, and a slow one keeps nobody waiting for long."""
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -26,6 +32,8 @@ _Result = TypeVar("_Result")
 
 class Workers:
     """A context in which functions are mapped over tasks by `count` processes.
+
+    `records.cluster.ClusterWorkers` are those of other machines.
 
     Args:
         count: How many; 0: as many as there are cores. With 1, or a single task, the work is done
@@ -49,12 +57,22 @@ class Workers:
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
             self._pool = None
 
-    def map(self, work: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> Iterator[_Result]:
+    def map(
+        self,
+        work: Callable[[_Task], _Result],
+        tasks: Sequence[_Task],
+        *,
+        seen: Sequence[Path] = (),
+        together: int = 1,
+    ) -> Generator[_Result, None, None]:
         """Yields `work(task)` in the order of the tasks, as soon as each is there.
 
         Args:
             work: A function of a module, or a `functools.partial` of one.
             tasks: What it is given; like the results they must pass through `pickle`.
+            seen: Files that must be there wherever a task is done; on this machine they are.
+            together: How many tasks another machine may be sent at once: those that take
+                milliseconds would wait for their ways there and back.
 
         Raises:
             InputError: A process was ended from outside, by a lack of memory for one.
@@ -63,7 +81,7 @@ class Workers:
             yield from map(work, tasks)
             return
         try:
-            yield from self._start().map(work, tasks)
+            yield from map_ahead(work, tasks, self._start(), most=TASKS_AHEAD)
         except BrokenProcessPool as error:
             raise InputError(
                 "A worker process was ended from outside; most often the memory did not suffice.",

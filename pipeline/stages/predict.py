@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from pipeline.config import Settings
 from pipeline.decision import FAIL, PASS, REVIEW
 from pipeline.drift_log import DriftLog
 from pipeline.incoming import BATCH_SIZE, Picture, find_pictures, read_batches
-from pipeline.judging import Outcome, judge_ahead, make_answers
+from pipeline.judging import Outcome, judge_ahead, judge_pictures, make_answers
 from pipeline.map_overlays import Painter, painting
 from pipeline.output_folder import (
     OVERLAYS,
@@ -83,10 +83,10 @@ class Job:
     drift: DriftLog
 
     def judge(
-        self, batches: Iterable[list[Picture]]
+        self, found: Generator[Outcome, None, None]
     ) -> Generator[tuple[Outcome, list[Answer]], None, None]:
-        """Yields what becomes of each batch, in order."""
-        with contextlib.closing(judge_ahead(self.served.answer, batches)) as outcomes:
+        """Yields what became of each batch with its answers, in order."""
+        with contextlib.closing(found) as outcomes:
             for outcome in outcomes:
                 answers = make_answers(outcome, self.served)
                 if self.drift.add(outcome.outputs) and self.settings.watch:
@@ -103,10 +103,8 @@ class Job:
 
     def folder_of(self, answer: Answer) -> str:
         """Name of the folder for a copy, or empty where none is made."""
-        if self.settings.output_dir is None or answer.error:
-            return ""
-        by_class = self.settings.sort_by == "class"
-        return class_folder(answer.label if by_class else answer.decision)
+        name = answer.label if self.settings.sort_by == "class" else answer.decision
+        return "" if self.settings.output_dir is None or answer.error else class_folder(name)
 
 
 def run(settings: Settings) -> None:
@@ -153,8 +151,9 @@ def _write_answers(job: Job, paths: Sequence[Path]) -> tuple[list[tuple[Path, st
     """Writes the answers; returns the pictures to copy with the folder of each, and all maps."""
     placed: list[tuple[Path, str]] = []
     overlays: list[str] = []
+    judged = job.judge(judge_pictures(job.served, paths, scheduler=job.settings.scheduler))
     with replacing_answers(job.output, job.served.classes) as write:
-        for outcome, answers in job.judge(read_batches(paths)):
+        for outcome, answers in judged:
             write(answers)
             for picture, answer in zip(outcome.pictures, answers, strict=True):
                 if folder := job.folder_of(answer):
@@ -211,7 +210,7 @@ def _judge_arrivals(job: Job, log: AnswerLog, arrivals: Arrivals, told: threadin
     copy_logged(job.output, log.latest, [Path(answer.file) for answer in log.latest])
     for paths in look_until(told, arrivals):
         batches = (arrivals.sift(batch) for batch in read_batches(paths))
-        with contextlib.closing(job.judge(batches)) as judged:
+        with contextlib.closing(job.judge(judge_ahead(job.served.answer, batches))) as judged:
             for outcome, answers in judged:
                 if job.painter:
                     job.painter.finish()  # An answer names a map that is there.

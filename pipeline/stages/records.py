@@ -13,9 +13,10 @@ from pipeline.config import Settings
 from pipeline.rundir import RunDir
 from records.atomic import building, locked
 from records.audit import AUDIT_NAME, REJECTS_NAME, Audit, audit, require_usable, write_audit
+from records.cluster import ClusterWorkers
 from records.errors import InputError
 from records.faults import order_findings, sets_aside
-from records.layouts import find_samples, format_discovery
+from records.layouts import Discovery, find_samples, format_discovery
 from records.manifest import read_manifest
 from records.shards import find_foreign, write_records
 from records.split import SplitResult, assign_splits, require_every_class
@@ -62,7 +63,7 @@ def _run_alone(settings: Settings, run_dir: RunDir) -> None:
         )
     discovery = find_samples(settings.data_dir, settings.layout)
     print(format_discovery(discovery, is_detected=settings.layout == "auto"), flush=True)
-    with Workers(settings.workers) as workers:
+    with _choose_workers(settings, discovery) as workers:
         found = audit(
             discovery,
             workers=workers,
@@ -87,6 +88,14 @@ def _run_alone(settings: Settings, run_dir: RunDir) -> None:
     _remove_audit(run_dir.audit)
     print(format_audit(found, assigned, run_dir.records))
     print(f"Records are in {run_dir.records}.")
+
+
+def _choose_workers(settings: Settings, discovery: Discovery) -> Workers:
+    """The processes of this machine, or those of a cluster."""
+    if not settings.scheduler:
+        return Workers(settings.workers)
+    first, last = (discovery.source / discovery.samples[place].source_id for place in (0, -1))
+    return ClusterWorkers(settings.scheduler, seen=[first, last])
 
 
 def format_audit(found: Audit, assigned: SplitResult, folder: Path) -> str:

@@ -247,6 +247,39 @@ def test_flags_are_checked_before_any_work(tmp_path: Path) -> None:
     Settings(data_dir=tmp_path, work_dir=tmp_path.parent)
 
 
+@pytest.mark.parametrize("address", ["host", "host:8786", "tcp://host", "http://host:1", "tcp://:"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match=f"--scheduler={address} is no address"):
+        Settings(stage="records", data_dir=Path("tests"), scheduler=address)
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags"),
+    [
+        ("records", {"workers": 2}),
+        ("records", {"to": "voc"}),
+        ("predict", {"watch": True}),
+        ("predict", {"overlays": True}),
+        ("all", {"overlays": True}),
+    ],
+)
+def test_what_does_not_go_with_a_cluster_is_refused(stage: str, flags: dict[str, object]) -> None:
+    (name,) = flags
+    given = {"stage": stage, "data_dir": Path("tests"), "images": "x", **flags}
+    Settings(**given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"--{name} does not go with --scheduler"):
+        Settings(scheduler="tcp://host:8786", **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", ["sample", "train", "export"])
+def test_a_cluster_is_for_two_stages_and_the_chain(stage: str) -> None:
+    with pytest.raises(InputError, match="is for --stage=records and predict, not for"):
+        Settings(stage=stage, data_dir=Path("tests"), scheduler="tcp://host:8786")
+    chain = Settings(data_dir=Path("tests"), scheduler="tls://[::1]:8786", images="x")
+    found = {name: chain.for_stage(name).scheduler for name in ("records", "train", "predict")}
+    assert found == {"records": chain.scheduler, "train": "", "predict": chain.scheduler}
+
+
 def test_the_chain_hands_each_stage_its_own_flags_alone(tmp_path: Path) -> None:
     chain = Settings(
         stage="all", data_dir=tmp_path, keep_versions=3, sort_by="decision", seed=5,

@@ -6,10 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import incoming
-from pipeline.incoming import find_pictures, read_batches
+from pipeline.incoming import (
+    BATCH_SIZE,
+    LARGE_PX,
+    SHARD_SIZE,
+    Picture,
+    find_pictures,
+    read_batches,
+)
+from records.workers import cut
 
 PIXELS = np.random.default_rng(0).integers(0, 65536, (11, 14), dtype=np.uint16)
 COLOUR = np.random.default_rng(1).integers(0, 256, (11, 14, 3), dtype=np.uint8)
@@ -80,6 +90,15 @@ def test_a_batch_has_a_bound_in_pixels(tmp_path: Path, monkeypatch: pytest.Monke
     assert [[picture.path.name for picture in batch] for batch in batches] == [
         ["0.png"], ["large.png"], ["1.png", "2.png"],
     ]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=50)
+@given(sizes=st.lists(st.sampled_from([1, LARGE_PX // 9, LARGE_PX]), max_size=600))
+def test_the_batches_of_each_shard_are_those_of_all(sizes: list[int]) -> None:
+    pictures = [Picture(Path(str(place)), b"", pixels=size) for place, size in enumerate(sizes)]
+    shards = [batch for shard in cut(pictures, SHARD_SIZE) for batch in incoming._gather(shard)]
+    assert list(incoming._gather(pictures)) == shards
+    assert all(len(batch) <= BATCH_SIZE for batch in shards)
 
 
 def test_a_list_names_each_file_once_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:

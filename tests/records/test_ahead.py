@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ahead import map_ahead
+from records.ahead import map_ahead
 
 
 @settings(deadline=None, max_examples=50)

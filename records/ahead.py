@@ -27,7 +27,7 @@ def map_ahead(
     cancelled.
 
     Args:
-        work: What is done with an item, by a thread of `pool`.
+        work: What is done with an item.
         items: What it is done with; taken no further than the bounds allow.
         pool: Who does it.
         most: Results that are under way or wait to be taken, at most.
