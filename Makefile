@@ -5,7 +5,7 @@ DEMO := .demo
 DEMO_FLAGS ?= --epochs=8 --pretrain_epochs=1 --learning_rate=0.003
 DATA ?= ../shared/data/neu-det
 
-.PHONY: demo test lint bench ablation clean
+.PHONY: demo test lint bench fuzz ablation clean
 
 demo: .venv/user
 	$(BIN)/python main.py --stage=sample --data_dir=$(DEMO)/pictures
@@ -26,6 +26,11 @@ lint: .venv/developer
 
 bench: .venv/developer
 	$(BIN)/python -m pytest -s -o python_files="bench_*.py" tests/benchmarks
+
+# Ten minutes each; what is found lies in .fuzz.
+FUZZ_SECONDS ?= 600
+fuzz: .venv/developer
+	for target in annotation picture manifest; do PYTHONPATH=. $(BIN)/python tests/fuzz/run.py $$target --seconds=$(FUZZ_SECONDS) || exit 1; done
 
 # Hours; what is measured is kept in .ablation, so that it can be interrupted.
 ablation: .venv/developer
