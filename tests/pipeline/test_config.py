@@ -247,6 +247,15 @@ def test_flags_are_checked_before_any_work(tmp_path: Path) -> None:
     Settings(data_dir=tmp_path, work_dir=tmp_path.parent)
 
 
+def test_many_machines_train_and_do_nothing_else(tmp_path: Path) -> None:
+    Settings(stage="train", distribute="multiworker", parts=4)
+    Settings(data_dir=tmp_path, distribute="mirrored")
+    with pytest.raises(InputError, match="--distribute=multiworker is for --stage=train"):
+        Settings(data_dir=tmp_path, distribute="multiworker")
+    with pytest.raises(InputError, match="--distribute is for --stage=train"):
+        Settings(stage="eval", distribute="mirrored")
+
+
 def test_the_chain_hands_each_stage_its_own_flags_alone(tmp_path: Path) -> None:
     chain = Settings(
         stage="all", data_dir=tmp_path, keep_versions=3, sort_by="decision", seed=5,
