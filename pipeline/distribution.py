@@ -56,7 +56,7 @@ def make_strategy(
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     replicas = strategy.num_replicas_in_sync
     if not tf.config.list_physical_devices("GPU") and distribute == "mirrored":
-        print(f"There is no GPU: replicas on the processor, {replicas}.", flush=True)
+        print(f"There is no GPU; replicas on the processor: {replicas}.", flush=True)
     if batch_size % replicas:
         raise InputError(
             f"A batch of {batch_size} pictures cannot be shared out among {replicas} replicas.",

@@ -113,7 +113,7 @@ def _fit(
     callbacks: Callable[[WaitMeter | TimedBatches], Sequence[keras.callbacks.Callback]],
     **epochs: int,
 ) -> None:
-    """Runs the epochs: by Keras, but for a strategy, under which Keras cannot on many machines."""
+    """Runs the epochs: by Keras, and by our own loop where there is a strategy."""
     if tf.distribute.has_strategy():
         batches = TimedBatches(training)
         fit_on_replicas(model, batches, validation, callbacks=callbacks(batches), **epochs)

@@ -104,7 +104,9 @@ def start(
     )
 
 
-def start_two(folders: list[Path], *flags: str) -> list[subprocess.Popen[str]]:
+def start_two(
+    folders: list[Path], *, seeds: tuple[int, int] = (0, 0)
+) -> list[subprocess.Popen[str]]:
     """Two workers, each with a run directory of its own, as on machines that share no disk."""
     sockets = [socket.socket() for _ in folders]
     for one in sockets:
@@ -113,8 +115,8 @@ def start_two(folders: list[Path], *flags: str) -> list[subprocess.Popen[str]]:
     for one in sockets:
         one.close()
     return [
-        start(folder, *flags, cluster=cluster, place=Place(index, 2))
-        for index, folder in enumerate(folders)
+        start(folder, f"--seed={seed}", cluster=cluster, place=Place(index, 2))
+        for index, (folder, seed) in enumerate(zip(folders, seeds, strict=True))
     ]
 
 
@@ -185,3 +187,13 @@ def test_after_a_worker_was_killed_all_start_again_and_end_the_same(
     assert history(folders[0]) == history(two[0])
     models = [folder / "autoencoder" / "model.keras" for folder in (folders[0], two[0])]
     assert models[0].read_bytes() == models[1].read_bytes()
+
+
+@pytest.mark.timeout(900)
+def test_workers_that_are_to_do_different_things_are_refused(tmp_path: Path, records: Path) -> None:
+    folders = [make_run(tmp_path / name, records) for name in ("chief", "other")]
+    for process in start_two(folders, seeds=(0, 1)):
+        output = finish(process, status=2)
+        assert "not started with the same flags, records and versions" in output
+        assert "Traceback" not in output
+    assert not (folders[0] / "autoencoder" / "checkpoint").exists()
