@@ -17,6 +17,7 @@ from models.registry import MODELS
 from pipeline.config import Settings
 from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
+from pipeline.tf_config import read_place
 from records.atomic import write_json
 from records.errors import GateError, InputError
 
@@ -48,7 +49,7 @@ def run_stage(settings: Settings) -> None:
         # Before the module is imported: the message then comes at once, without TensorFlow.
         run_dir = RunDir(settings.work_dir, settings.model)
         run_dir.require_forerunner(settings.stage)
-        if settings.stage != "sample":
+        if settings.stage != "sample" and read_place(settings.distribute).is_chief:
             run_dir.make()
             write_json(run_dir.settings(settings.stage), settings.to_json())
         if settings.stage not in ("sample", "records"):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from models.replicas import mean_over_batch
+
 
 class WeightedCrossEntropy(keras.losses.Loss):
     """Cross-entropy from logits in which each class counts with its own weight.
@@ -15,7 +17,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
     outputs, and because validation must be measured with the same weights as training.
 
     Pictures whose label is -1 are passed over; the others of the batch then count the more, so that
-    the mean over the batch is the mean over those with a label.
+    the mean over the batch is the mean over those with a label; over that of all replicas.
 
     Args:
         class_weights: One positive number a class.
@@ -79,7 +81,7 @@ class ReconstructionLoss(keras.losses.Loss):
 
 def _share_out(is_known: tf.Tensor) -> tf.Tensor:
     """Weights `[batch]` of mean 1: 0 where `is_known` is 0, else equal; all 0 if none is known."""
-    return tf.math.divide_no_nan(is_known, tf.reduce_mean(is_known))
+    return tf.math.divide_no_nan(is_known, mean_over_batch(is_known))
 
 
 def _mean_where(mask: tf.Tensor, values: tf.Tensor, *, axis: list[int]) -> tf.Tensor:

@@ -15,11 +15,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipeline.corruption import corrupt
+from pipeline.distribution import sum_over_workers
 from pipeline.evidence import find_boxed_classes, make_evidence
 from pipeline.operations import without_window
 from pipeline.phases import Phase, PhaseOutcome
 from pipeline.training import run_phase
-from pipeline.training_pictures import TrainingPictures
+from pipeline.training_pictures import TrainingPictures, join_batches
 from pipeline.training_plan import TrainingPlan
 from pipeline.training_run import TrainingRun
 
@@ -152,13 +153,14 @@ class _AutoencoderTraining:
 
     def _classify(self, phase: Phase, training: TrainingPictures) -> PhaseOutcome:
         losses, labelled = self.losses, training.labelled_table
+        has_boxes = find_boxed_classes(
+            labelled.labels, labelled.boxes, classes=len(self.plan.classes)
+        )
         with_targets = functools.partial(
             _with_targets,
             cell_px=self.cell_px,
             box_classes=self.model.output["evidence"].shape[-1],
-            is_boxed=find_boxed_classes(
-                labelled.labels, labelled.boxes, classes=len(self.plan.classes)
-            ),
+            is_boxed=sum_over_workers(has_boxes.astype(np.int64)) > 0,
         )
         return run_phase(
             self.model,
@@ -230,9 +232,13 @@ def _with_targets(
 
 def _make_corrupted(training: TrainingPictures, kind: str, first_step: int) -> tf.data.Dataset:
     """Endless `(corrupted images, images)`."""
-    steps = tf.data.Dataset.counter(first_step)
-    seed = tf.constant(training.seed, tf.int64)
-    return tf.data.Dataset.zip(training.make_dataset(first_step), steps).map(
-        lambda batch, step: (corrupt(kind, batch[0], tf.stack([seed, step])), batch[0]),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+
+    def make(part: TrainingPictures) -> tf.data.Dataset:
+        steps = tf.data.Dataset.counter(first_step)
+        seed = tf.constant(part.seed, tf.int64)
+        return tf.data.Dataset.zip(part.make_dataset(first_step), steps).map(
+            lambda batch, step: (corrupt(kind, batch[0], tf.stack([seed, step])), batch[0]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    return join_batches([make(part) for part in training.divided()])

@@ -21,6 +21,7 @@ CAM_METHODS = ("gradcam", "gradcam++", "smoothgradcam++", "xgradcam", "layercam"
 LAYOUTS = ("auto", "split", "voc", "images", "folders", "flat")
 PRECISIONS = ("float32", "bfloat16")
 SORTINGS = ("class", "decision")
+DISTRIBUTIONS = ("none", "mirrored", "multiworker")
 
 
 def _flag(
@@ -125,6 +126,19 @@ class Settings:
         least=0,
     )
     full_epochs: int = _flag(0, "Epochs with the whole backbone trained at a low rate.", least=0)
+    distribute: str = _flag(
+        "none",
+        "For train, autoencoder: mirrored trains on all GPUs of this machine, multiworker on all "
+        "machines that the environment variable TF_CONFIG names.",
+        choices=DISTRIBUTIONS,
+    )
+    parts: int = _flag(
+        0,
+        "For train, autoencoder: parts that the files of the training pictures are dealt into, "
+        "each of which gives its share of every batch; the same parts train the same on any number "
+        "of machines. 0: one a machine.",
+        least=0,
+    )
     mixed_precision: bool = _flag(False, "Train in 16-bit arithmetic; the model is kept in 32 bit.")
     positive_class: str = _flag(
         "", "Of two classes the one that must be caught; '': nio, or the rarer one."

@@ -24,6 +24,8 @@ FOR_ONE_STAGE = {
     "overlays": "predict",
     "watch": "predict",
     "sort_by": "predict",
+    "distribute": "train",
+    "parts": "train",
 }
 FOR_SOME_STAGES = {
     **{name: (stage,) for name, stage in FOR_ONE_STAGE.items()},
@@ -123,6 +125,11 @@ def _check_training(settings: Settings) -> None:
         )
     if settings.seed > 2**32 - 1:
         raise InputError(f"--seed={settings.seed} is too large.", "Give a number below 2^32.")
+    if settings.distribute == "multiworker" and settings.stage == "all":
+        raise InputError(
+            "--distribute=multiworker is for --stage=train: the other stages run on one machine.",
+            "Run --stage=records first, then --stage=train on every worker.",
+        )
 
 
 def _check_evaluation(settings: Settings) -> None:

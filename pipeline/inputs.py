@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import augment
+from pipeline.distribution import sum_over_workers
 from pipeline.operations import Operation
 from pipeline.order import rows_of_step
 from pipeline.pictures import STEPS_A_GREY_VALUE, PictureTable
@@ -122,7 +123,8 @@ def measure_grey(table: PictureTable) -> tuple[float, float]:
     """Mean and variance of all values of all pictures, 0 to 255, channels together.
 
     Args:
-        table: Pictures of the training split. What was filled in beside them does not count.
+        table: Pictures of the training split, of which each worker has its part. What was filled in
+            beside them does not count.
 
     Returns:
         Mean and variance; the variance is at least 1, so that a set of one flat grey can be
@@ -134,6 +136,7 @@ def measure_grey(table: PictureTable) -> tuple[float, float]:
         values = image[top:bottom, left:right] / STEPS_A_GREY_VALUE
         count, total = count + values.size, total + values.sum()
         squares += np.square(values).sum()
+    count, total, squares = sum_over_workers(np.array([count, total, squares], np.float64))
     mean = total / count
     return float(mean), float(max(squares / count - mean**2, 1.0))
 

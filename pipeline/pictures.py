@@ -7,6 +7,7 @@ set of pictures is too large for memory.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,6 +93,16 @@ def build_picture_table(
         _refuse(path, needed, error)
     images = np.memmap(path, np.uint16, mode="r", shape=shape)
     return PictureTable(images, *columns)
+
+
+def pad_boxes(table: PictureTable, most: int) -> PictureTable:
+    """The same table with room for `most` boxes a picture, at least as many as it has room for."""
+    missing = most - table.boxes.shape[1]
+    return dataclasses.replace(
+        table,
+        boxes=np.pad(table.boxes, [(0, 0), (0, missing), (0, 0)]),
+        box_labels=np.pad(table.box_labels, [(0, 0), (0, missing)]),
+    )
 
 
 def _make_rows(shards: list[Path], reader: PictureReader, count: int) -> tf.data.Dataset:

@@ -7,7 +7,7 @@ The phases of each model are put together in `pipeline.autoencoder_training` and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ import tensorflow as tf
 from pipeline.checkpoint import values_of
 from pipeline.phases import Phase, PhaseOutcome
 from pipeline.progress import EpochBar
+from pipeline.replica_loop import ReplicaLossScale, TimedBatches, fit_on_replicas
 from pipeline.stopping import FluctuationStopping
 from pipeline.training_run import Pictures, TrainingRun
 from pipeline.waiting import WaitMeter
@@ -72,17 +73,15 @@ def run_phase(
     fitting = _Fitting(model, phase, run, pictures)
     first_epoch = fitting.restore()
     print(f"{phase.name}: up to {phase.epochs} epochs of {phase.steps_per_epoch} steps", flush=True)
-    meter = WaitMeter(training(first_epoch * phase.steps_per_epoch))
     stopping = fitting.stopping
-    model.fit(
-        meter.dataset,
+    _fit(
+        model,
+        training(first_epoch * phase.steps_per_epoch),
+        validation,
+        callbacks=fitting.callbacks,
         steps_per_epoch=phase.steps_per_epoch,
         initial_epoch=first_epoch,
         epochs=first_epoch if stopping.stopped else phase.epochs,
-        validation_data=validation,
-        callbacks=fitting.callbacks(meter),
-        shuffle=False,
-        verbose=0,
     )
     if not stopping.best_epoch:
         run.discard()
@@ -106,6 +105,30 @@ def run_phase(
     )
 
 
+def _fit(
+    model: keras.Model,
+    training: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    *,
+    callbacks: Callable[[WaitMeter | TimedBatches], Sequence[keras.callbacks.Callback]],
+    **epochs: int,
+) -> None:
+    """Runs the epochs: by Keras, and by our own loop where there is a strategy."""
+    if tf.distribute.has_strategy():
+        batches = TimedBatches(training)
+        fit_on_replicas(model, batches, validation, callbacks=callbacks(batches), **epochs)
+        return
+    meter = WaitMeter(training)
+    model.fit(
+        meter.dataset,
+        validation_data=validation,
+        callbacks=callbacks(meter),
+        shuffle=False,
+        verbose=0,
+        **epochs,
+    )
+
+
 class _Fitting:
     """What takes part in one phase besides the model."""
 
@@ -125,7 +148,7 @@ class _Fitting:
         epochs: int = state.facts["epoch"]
         return epochs
 
-    def callbacks(self, meter: WaitMeter) -> list[keras.callbacks.Callback]:
+    def callbacks(self, meter: WaitMeter | TimedBatches) -> list[keras.callbacks.Callback]:
         """All callbacks. Up to the average they see what was validated, then what is trained."""
         recorder = _EpochRecorder(self._phase, self._run, meter, self._pictures)
         average = [self._average] if self._average else []
@@ -150,7 +173,11 @@ class _EpochRecorder(keras.callbacks.Callback):
     """Measures the epochs and hands them to the run."""
 
     def __init__(
-        self, phase: Phase, run: TrainingRun, meter: WaitMeter, pictures: Pictures | None
+        self,
+        phase: Phase,
+        run: TrainingRun,
+        meter: WaitMeter | TimedBatches,
+        pictures: Pictures | None,
     ) -> None:
         super().__init__()
         self._phase, self._run, self._meter, self._pictures = phase, run, meter, pictures
@@ -182,7 +209,7 @@ def _make_optimizer(model: keras.Model, phase: Phase) -> keras.optimizers.Optimi
     if any(layer.compute_dtype == "float16" for layer in model.layers):
         # Small gradients would be 0 in float16. Keras adds it by itself only where the policy is
         # that of the model, not that of its layers.
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = ReplicaLossScale(optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pipeline.data_parts import DataPart
 from pipeline.inputs import make_training_dataset
 from pipeline.operations import Operation
 from pipeline.pictures import PictureTable
@@ -49,6 +52,8 @@ class TrainingPictures:
         batch_size: Pictures a batch.
         operations: Augmentation.
         seed: Seed of order and augmentation.
+        parts: Parts that the rows of the table belong to, in order; none: they are one. All
+            pictures are labelled then.
     """
 
     table: PictureTable
@@ -56,20 +61,44 @@ class TrainingPictures:
     batch_size: int
     operations: tuple[Operation, ...]
     seed: int
+    parts: tuple[DataPart, ...] = ()
 
     @property
     def labelled_table(self) -> PictureTable:
         """The labelled pictures alone, in memory; the table itself if they are all."""
         if self._all_labelled:
             return self.table
-        fields = dataclasses.fields(self.table)
-        return PictureTable(
-            **{x.name: getattr(self.table, x.name)[self.labelled_rows] for x in fields}
-        )
+        return _take_rows(self.table, self.labelled_rows)
 
     def make_dataset(self, first_step: int = 0) -> tf.data.Dataset:
-        """Endless batches of all pictures from a step on, as `make_training_dataset` has them."""
-        return self._make(self.table, self.batch_size, self.seed, first_step)
+        """Endless batches of all pictures from a step on, as `make_training_dataset` has them.
+
+        Of parts each gives as many, one after another.
+        """
+        return join_batches(
+            [
+                part._make(part.table, part.batch_size, part.seed, first_step)
+                for part in self.divided()
+            ]
+        )
+
+    def divided(self) -> list[TrainingPictures]:
+        """The parts, each with its share of the batch and a seed of its own; itself if whole."""
+        if not self.parts:
+            return [self]
+        ends = itertools.accumulate(part.count for part in self.parts)
+        return [
+            dataclasses.replace(
+                self,
+                table=_take_rows(self.table, slice(end - part.count, end)),
+                labelled_rows=np.arange(part.count),
+                batch_size=self.batch_size // len(self.parts),
+                # 0 would stand for no part at all.
+                seed=int(np.random.default_rng([self.seed, part.number + 1]).integers(2**31)),
+                parts=(),
+            )
+            for part, end in zip(self.parts, ends, strict=True)
+        ]
 
     def make_labelled_dataset(self, first_step: int = 0) -> tf.data.Dataset:
         """The same with half of every batch from the labelled pictures, unless they are all.
@@ -88,7 +117,7 @@ class TrainingPictures:
         if size == self.batch_size:
             return half
         other = self._make(everything, self.batch_size - size, self.seed + 1, first_step)
-        return tf.data.Dataset.zip(half, other).map(_join)
+        return join_batches([half, other])
 
     @property
     def _all_labelled(self) -> bool:
@@ -106,5 +135,15 @@ class TrainingPictures:
         )
 
 
-def _join(first: tuple[tf.Tensor, ...], second: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-    return tuple(tf.concat(columns, axis=0) for columns in zip(first, second, strict=True))
+def join_batches(datasets: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
+    """Batches that hold those of all `datasets`, one after another."""
+    if len(datasets) == 1:
+        return datasets[0]
+    return tf.data.Dataset.zip(*datasets).map(
+        lambda *batches: tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *batches)
+    )
+
+
+def _take_rows(table: PictureTable, rows: slice | npt.NDArray[np.int64]) -> PictureTable:
+    fields = dataclasses.fields(table)
+    return PictureTable(**{x.name: getattr(table, x.name)[rows] for x in fields})

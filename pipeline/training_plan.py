@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import provenance
 from pipeline.config import Settings
+from pipeline.data_parts import check_parts
 from pipeline.flag_checks import BACKBONE_WEIGHTS
 from pipeline.mixed_precision import choose_precision
 from pipeline.modelfacts import choose_positive_class
@@ -59,6 +60,7 @@ class TrainingPlan:
         records_digest: Digest of the records.
         versions: Python and library versions.
         git_commit: Commit of this project.
+        parts: Parts that the files of the training pictures are dealt into.
     """
 
     model: str
@@ -90,6 +92,7 @@ class TrainingPlan:
     fine_tune_from: str = ""
     views: int = 0
     full_epochs: int = 0
+    parts: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -128,20 +131,23 @@ class TrainingPlan:
         write_json(folder.training_plan, wanted)
 
 
-def make_plan(settings: Settings, manifest: Manifest, own: Any) -> TrainingPlan:
+def make_plan(
+    settings: Settings, manifest: Manifest, own: Any, *, workers: int = 1
+) -> TrainingPlan:
     """Fills in what the flags leave open.
 
     Args:
         settings: The flags.
         manifest: The records that are trained on.
         own: The model's own values: a `ModelSpec` of `models.registry`.
+        workers: How many machines train together.
 
     Raises:
         InputError: A flag does not fit the records or the model.
     """
     pretrain = settings.pretrain_epochs
     of_kind = _autoencoder_values if own.reconstructs else _backbone_values
-    return TrainingPlan(
+    plan = TrainingPlan(
         model=settings.model,
         classes=manifest.classes,
         positive_class=choose_positive_class(
@@ -165,8 +171,16 @@ def make_plan(settings: Settings, manifest: Manifest, own: Any) -> TrainingPlan:
         records_digest=manifest.digest,
         versions=provenance.versions(),
         git_commit=provenance.git_commit(),
+        parts=settings.parts or workers,
         **of_kind(settings, own, manifest),
     )
+    check_parts(
+        plan.parts,
+        workers=workers,
+        batch_size=plan.batch_size,
+        labels_per_class=plan.labels_per_class,
+    )
+    return plan
 
 
 def _autoencoder_values(settings: Settings, own: Any, manifest: Manifest) -> dict[str, Any]:
@@ -187,6 +201,12 @@ def _autoencoder_values(settings: Settings, own: Any, manifest: Manifest) -> dic
 
 def _backbone_values(settings: Settings, own: Any, manifest: Manifest) -> dict[str, Any]:
     _refuse(settings, reconstruction_weight=-1, evidence_weight=1, pretraining="default")
+    if settings.distribute != "none" or settings.parts:
+        raise InputError(
+            f"--model={settings.model} trains on one machine only: what its frozen trunk says of "
+            "all pictures is computed once and kept there.",
+            "Leave out --distribute and --parts, or give --model=autoencoder.",
+        )
     if settings.epochs == settings.pretrain_epochs == settings.full_epochs == 0:
         raise InputError(
             "--epochs=0 --pretrain_epochs=0: there is nothing to train.", "Leave one of them out."

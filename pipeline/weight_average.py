@@ -39,7 +39,9 @@ class WeightAverage(keras.callbacks.Callback):
         self._weights = model.weights
         self._step = tf.Variable(0, dtype=tf.int64)
         self._averages = [tf.Variable(weight.value) for weight in self._weights]
-        self._update = tf.function(self._trace_update)
+        strategy = tf.distribute.get_strategy()
+        # In each replica by itself: all hold the same.
+        self._update = tf.function(lambda: strategy.run(self._trace_update))
 
     @property
     def variables(self) -> list[tf.Variable]:

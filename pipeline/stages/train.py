@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,67 +12,72 @@ import numpy as np
 from models import autoencoder, backbone, losses, registry
 from models.files import save_model
 from models.picture import decode_picture, place_boxes
-from pipeline import inputs, plots, provenance
+from models.replicas import over_replicas
+from pipeline import distribution, inputs, plots
 from pipeline.autoencoder_training import AutoencoderLosses, train_autoencoder
 from pipeline.backbone_training import BackboneParts, train_backbone
 from pipeline.config import Settings
+from pipeline.data_parts import DataPart, deal_files
 from pipeline.mixed_precision import computing_in
-from pipeline.modelfacts import ModelFacts, choose_fail_classes, input_form
+from pipeline.modelfacts import input_form
 from pipeline.operations import parse_augmentation
 from pipeline.phases import PhaseOutcome
-from pipeline.pictures import PictureReader, PictureTable, build_picture_table
+from pipeline.pictures import PictureReader, PictureTable, build_picture_table, pad_boxes
 from pipeline.rundir import RunDir
+from pipeline.tf_config import read_place
+from pipeline.training_facts import make_facts
+from pipeline.training_folder import training_folder
 from pipeline.training_pictures import TrainingPictures, draw_labelled_rows
 from pipeline.training_plan import TrainingPlan, make_plan
 from pipeline.training_run import TrainingRun
-from records.atomic import locked
 from records.errors import InputError
-from records.manifest import Manifest, file_digest, read_manifest, verify_shards
+from records.manifest import Manifest, read_manifest, verify_shards
 from records.types import Split
 
 _SPLITS: tuple[Split, ...] = ("train", "validation")
 _MEASURED_AT_ONCE = 64
 _CALIBRATION_PICTURES = 256
-# Facts of the model that the plan holds under the same names.
-_SHARED = (
-    *("model", "classes", "positive_class", "image_size", "channels", "resize"),
-    *("standardize", "seed", "records_digest", "versions", "git_commit"),
-)
 
 
 def run(settings: Settings) -> None:
     """Trains the model that the settings name, or goes on where that was interrupted.
 
     Raises:
-        InputError: Records are missing, a flag does not fit them, weights cannot be had, or another
-            training of this model runs in the same run directory.
+        InputError: Records are missing, a flag does not fit them, weights cannot be had, another
+            training of this model runs in the same run directory, or another worker is lost.
         KeyboardInterrupt: With a sentence on how to go on, if there is something to go on from.
     """
+    place = read_place(settings.distribute)
     run_dir = RunDir(settings.work_dir, settings.model)
     manifest = read_manifest(run_dir.records)
-    plan = make_plan(settings, manifest, registry.MODELS[settings.model])
+    plan = make_plan(settings, manifest, registry.MODELS[settings.model], workers=place.workers)
     _check_image_size(plan)
+    manifest, parts = deal_files(manifest, parts=plan.parts, place=place)
     verify_shards(manifest, splits=_SPLITS)
     if plan.positive_class:
         print(f"The class that must be caught is {plan.positive_class}.", flush=True)
-    with locked(run_dir.training_lock) as alone:
-        if not alone:
-            raise InputError(
-                f"{run_dir.model_dir} is being trained by another process.",
-                "Wait for it, or give another --work_dir.",
+    with distribution.naming_lost_workers(place):
+        with training_folder(run_dir, plan, place) as draft:
+            strategy = distribution.make_strategy(
+                settings.distribute, place, batch_size=plan.batch_size
             )
-        try:
-            with run_dir.replacing_model() as draft:
-                plan.settle(draft)
-                facts = _train(plan, settings, manifest, draft)
-        except KeyboardInterrupt:
-            if run_dir.checkpoint.can_resume:
-                raise KeyboardInterrupt("The same command goes on from where it was.") from None
-            raise
+            with distribution.scope(strategy):
+                trained = _train(plan, settings, manifest, parts, draft)
+            if place.is_chief:
+                _write(trained, plan, settings, draft)
+        distribution.end_together(strategy, place)
     print(
         f"Trained {plan.model} on {plan.training_pictures} pictures in "
-        f"{facts.training['seconds']:.0f} s: {run_dir.weights}"
+        f"{trained.run.seconds:.0f} s: {run_dir.weights if place.is_chief else 'see worker 0'}"
     )
+
+
+@dataclass(frozen=True)
+class _Trained:
+    model: keras.Model
+    run: TrainingRun
+    outcomes: list[PhaseOutcome]
+    class_weights: list[float]
 
 
 def _check_image_size(plan: TrainingPlan) -> None:
@@ -88,25 +92,46 @@ def _check_image_size(plan: TrainingPlan) -> None:
         ) from error
 
 
-def _train(plan: TrainingPlan, settings: Settings, manifest: Manifest, draft: RunDir) -> ModelFacts:
+def _train(
+    plan: TrainingPlan,
+    settings: Settings,
+    manifest: Manifest,
+    parts: tuple[DataPart, ...],
+    draft: RunDir,
+) -> _Trained:
+    distribution.require_same_for_all(plan.to_json())
+    distribution.send_from_chief(draft.finished_state, draft.epoch_state)
     table, validation = (_read_pictures(plan, manifest, draft, split) for split in _SPLITS)
+    table = pad_boxes(table, int(distribution.gather_from_workers(table.boxes.shape[1]).max()))
     rows = draw_labelled_rows(table.labels, per_class=plan.labels_per_class, seed=plan.seed)
+    batch_size = distribution.batch_size_of_worker(plan.batch_size)
     training = TrainingPictures(
-        table, rows, plan.batch_size, parse_augmentation(plan.augment), plan.seed
+        table, rows, batch_size, parse_augmentation(plan.augment), plan.seed, parts
     )
     counts = np.bincount(table.labels[rows], minlength=len(plan.classes))
-    weights = losses.balanced_class_weights(counts.tolist())
+    weights = losses.balanced_class_weights(distribution.sum_over_workers(counts).tolist())
     loss = losses.WeightedCrossEntropy(weights)
     keras.utils.set_random_seed(plan.seed)
     if plan.fine_tune_from:
-        model, run, outcomes = _train_backbone(plan, settings, training, validation, loss, draft)
+        trained = _train_backbone(plan, settings, training, validation, loss, draft)
     else:
-        model, run, outcomes = _train_autoencoder(plan, training, validation, loss, draft)
-    save_model(draft.weights, model)
+        trained = _train_autoencoder(plan, training, validation, loss, draft)
+    return _Trained(*trained, weights)
+
+
+def _write(trained: _Trained, plan: TrainingPlan, settings: Settings, draft: RunDir) -> None:
+    save_model(draft.weights, trained.model)
     plots.write_history(draft.history)
-    facts = _make_facts(plan, draft, run, outcomes, class_weights=weights)
-    facts.write(draft.config)
-    return facts
+    make_facts(
+        plan,
+        draft,
+        trained.run,
+        trained.outcomes,
+        cam_layer=registry.MODELS[plan.model].cam_layer,
+        class_weights=trained.class_weights,
+        distribute=settings.distribute,
+        workers=read_place(settings.distribute).workers,
+    ).write(draft.config)
 
 
 def _read_pictures(
@@ -119,7 +144,8 @@ def _read_pictures(
             decode=functools.partial(decode_picture, **input_form(plan)),
             place=functools.partial(place_boxes, image_size=plan.image_size, resize=plan.resize),
         ),
-        count=manifest.count(split),
+        # Of these files, which may be a worker's own alone.
+        count=sum(shard.count for shard in manifest.shards[split]),
         description=f"{split} pictures",
     )
 
@@ -135,10 +161,10 @@ def _train_autoencoder(
     model = _build(plan, mean=mean, variance=variance, box_classes=max(1, len(plan.box_classes)))
     run = TrainingRun(draft, model)
     trained = autoencoder.of_any_size(model) if plan.window_px else model
-    with computing_in(model, plan.precision):
+    with computing_in(model, plan.precision), over_replicas(trained) as learner:
         outcomes = train_autoencoder(
-            trained,
-            autoencoder.reconstruction_model(trained),
+            learner,
+            autoencoder.reconstruction_model(learner),
             cell_px=plan.image_size // model.output["evidence"].shape[1],
             training=training,
             validation=inputs.make_table_dataset(validation, batch_size=_MEASURED_AT_ONCE),
@@ -221,29 +247,4 @@ def _build(plan: TrainingPlan, **own: Any) -> keras.Model:
         channels=plan.channels,
         classes=len(plan.classes),
         **own,
-    )
-
-
-def _make_facts(
-    plan: TrainingPlan,
-    draft: RunDir,
-    run: TrainingRun,
-    outcomes: Sequence[PhaseOutcome],
-    *,
-    class_weights: Sequence[float],
-) -> ModelFacts:
-    training = {
-        **plan.to_json(),
-        "class_weights": class_weights,
-        "phases": [dataclasses.asdict(outcome) for outcome in outcomes],
-        "seconds": round(run.seconds, 1),
-        "input_wait_fraction": round(run.input_wait_fraction, 5),
-        **provenance.machine(),
-    }
-    return ModelFacts(
-        fail_classes=choose_fail_classes(plan.classes, positive_class=plan.positive_class),
-        cam_layer=registry.MODELS[plan.model].cam_layer,
-        weights_digest=file_digest(draft.weights),
-        **{name: getattr(plan, name) for name in _SHARED},
-        training={name: value for name, value in training.items() if name not in _SHARED},
     )

@@ -280,6 +280,15 @@ def test_a_cluster_is_for_two_stages_and_the_chain(stage: str) -> None:
     assert found == {"records": chain.scheduler, "train": "", "predict": chain.scheduler}
 
 
+def test_many_machines_train_and_do_nothing_else(tmp_path: Path) -> None:
+    Settings(stage="train", distribute="multiworker", parts=4)
+    Settings(data_dir=tmp_path, distribute="mirrored")
+    with pytest.raises(InputError, match="--distribute=multiworker is for --stage=train"):
+        Settings(data_dir=tmp_path, distribute="multiworker")
+    with pytest.raises(InputError, match="--distribute is for --stage=train"):
+        Settings(stage="eval", distribute="mirrored")
+
+
 def test_the_chain_hands_each_stage_its_own_flags_alone(tmp_path: Path) -> None:
     chain = Settings(
         stage="all", data_dir=tmp_path, keep_versions=3, sort_by="decision", seed=5,

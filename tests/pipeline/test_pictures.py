@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.pictures import PictureReader, PictureTable, build_picture_table
+from pipeline.pictures import PictureReader, PictureTable, build_picture_table, pad_boxes
 from records.errors import InputError
 from tests.pipeline.picture_tables import READER, SIDE, write_flat, write_two_shards
 
@@ -59,6 +59,19 @@ def test_without_any_box_there_is_one_empty_row(tmp_path: Path) -> None:
         tmp_path / "t", [tmp_path / "a"], reader=READER, count=2, description=""
     )
     np.testing.assert_array_equal(table.boxes, np.zeros((2, 1, 4)))
+
+
+def test_room_for_more_boxes_stays_empty(shards: list[Path], tmp_path: Path) -> None:
+    table = build(tmp_path / "t", shards)
+    most = table.boxes.shape[1]
+    wider = pad_boxes(table, most + 2)
+    assert (wider.boxes.shape, wider.box_labels.shape) == ((COUNT, most + 2, 4), (COUNT, most + 2))
+    np.testing.assert_array_equal(wider.boxes[:, :most], table.boxes)
+    np.testing.assert_array_equal(wider.box_labels[:, :most], table.box_labels)
+    assert not wider.boxes[:, most:].any()
+    assert not wider.box_labels[:, most:].any()
+    assert wider.images is table.images
+    np.testing.assert_array_equal(pad_boxes(table, most).boxes, table.boxes)
 
 
 def test_boxes_and_content_lie_where_the_reader_places_them(

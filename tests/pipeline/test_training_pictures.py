@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.data_parts import DataPart
 from pipeline.operations import parse_augmentation
 from pipeline.pictures import PictureTable
 from pipeline.training_pictures import NO_LABEL, TrainingPictures, draw_labelled_rows
@@ -91,3 +93,42 @@ def test_the_labelled_table_holds_the_labelled_rows_alone(table: PictureTable) -
     assert list(part.labels) == [2, 7]
     assert [int(image[0, 0, 0]) for image in part.images] == [2 * 257, 7 * 257]
     assert part.boxes.shape == (2, 1, 4)
+
+
+PARTS = (DataPart(0, 5), DataPart(1, 7))
+
+
+def parted(table: PictureTable, parts: tuple[DataPart, ...], batch_size: int) -> TrainingPictures:
+    """Rows of the table in parts, as a worker has them that holds these."""
+    rows = sum(part.count for part in parts)
+    first = 0 if parts[0].number == 0 else PARTS[0].count
+    own = PictureTable(**{x.name: getattr(table, x.name)[first : first + rows]
+                          for x in dataclasses.fields(table)})  # fmt: skip
+    operations = parse_augmentation("flip|noise(0.1)")
+    return TrainingPictures(own, np.arange(rows), batch_size, operations, 5, parts)
+
+
+def test_each_part_gives_its_share_of_every_batch(table: PictureTable) -> None:
+    training = parted(table, PARTS, 6)
+    seen: list[list[int]] = [[], []]
+    for _, labels, *_ in training.make_labelled_dataset().take(35):
+        for part, share in enumerate((labels[:3], labels[3:])):
+            seen[part] += share.numpy().tolist()
+    for numbers, rows in zip(seen, (range(5), range(5, 12)), strict=True):
+        rounds = np.array(numbers).reshape(-1, len(rows))
+        assert all(sorted(round_) == list(rows) for round_ in rounds)
+
+
+def test_workers_with_a_part_each_see_what_one_with_both_sees(table: PictureTable) -> None:
+    whole = parted(table, PARTS, 6).make_dataset(3).take(4)
+    shares = [parted(table, (part,), 3).make_dataset(3) for part in PARTS]
+    for batch, *halves in zip(whole, *shares, strict=False):
+        for column, *columns in zip(batch, *halves, strict=True):
+            np.testing.assert_array_equal(column, np.concatenate(columns))
+
+
+def test_parts_differ_in_what_is_drawn(table: PictureTable) -> None:
+    seeds = {part.seed for part in parted(table, PARTS, 6).divided()}
+    assert len(seeds) == 2
+    whole = TrainingPictures(table, np.arange(12), 6, (), 5)
+    assert whole.divided() == [whole]

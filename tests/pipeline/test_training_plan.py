@@ -114,6 +114,23 @@ def test_a_flag_of_the_other_kind_of_model_is_refused(model: str, name: str, val
         plan_for(model=model, **{name: value})
 
 
+def test_there_are_as_many_parts_as_machines_unless_it_is_said() -> None:
+    settings = Settings(stage="train", batch_size=12)
+    own = MODELS["autoencoder"]
+    assert make_plan(settings, MANIFEST, own).parts == 1
+    assert make_plan(settings, MANIFEST, own, workers=3).parts == 3
+    six = dataclasses.replace(settings, parts=6)
+    assert make_plan(six, MANIFEST, own, workers=3).parts == 6
+    with pytest.raises(InputError, match="--parts=6"):
+        make_plan(six, MANIFEST, own, workers=4)
+
+
+@pytest.mark.parametrize("flags", [{"distribute": "mirrored"}, {"parts": 2}])
+def test_a_backbone_trains_on_one_machine(flags: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="--model=xception trains on one machine only"):
+        plan_for(model="xception", **flags)
+
+
 def test_windows_are_for_the_autoencoder() -> None:
     line = "flip|window(96)"
     assert plan_for(augment=line).augment == line
