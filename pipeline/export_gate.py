@@ -25,7 +25,7 @@ from records.errors import InputError
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1.0}
 """Largest difference of a probability by precision; labels and decisions may never differ."""
-CLOSELY_AT_MOST = 64
+CLOSELY_AT_MOST = 40
 """Pictures of a set that are shown in every way; all are shown once."""
 
 _LINES_AT_MOST = 8
