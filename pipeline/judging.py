@@ -8,7 +8,6 @@ import functools
 import itertools
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from pipeline.answer_files import Answer
 from pipeline.incoming import SHARD_SIZE, Picture, path_text, read_batches
 from pipeline.saved_model import ServedModel, Signature, shorten_reason
 from pipeline.shard_judging import judge_shard
-from records.ahead import map_ahead
+from records.ahead import map_by_threads
 from records.cluster import ClusterWorkers
 from records.workers import cut
 
@@ -84,16 +83,14 @@ def judge_pictures(
 def judge_ahead(
     answer: Signature, batches: Iterable[list[Picture]]
 ) -> Generator[Outcome, None, None]:
-    """Yields what becomes of each batch, in order; the model works in threads of its own."""
-    pool = ThreadPoolExecutor(_JUDGED_AT_ONCE, thread_name_prefix="model")
-    judge_batch = functools.partial(judge, answer)
-    try:
-        with contextlib.closing(
-            map_ahead(judge_batch, batches, pool, most=_BATCHES_AHEAD)
-        ) as outcomes:
-            yield from outcomes
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    """What becomes of each batch, in order; the model works in threads of its own."""
+    return map_by_threads(
+        functools.partial(judge, answer),
+        batches,
+        threads=_JUDGED_AT_ONCE,
+        most=_BATCHES_AHEAD,
+        name="model",
+    )
 
 
 def judge(answer: Signature, pictures: Sequence[Picture]) -> Outcome:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.config import RESIZES
 from records.atomic import write_json
 from records.errors import InputError
 from records.manifest import file_digest
@@ -18,7 +19,6 @@ IN_ORDER_CLASS = "io"
 NOT_IN_ORDER_CLASS = "nio"
 
 _LARGEST_IMAGE_SIZE = 2**14
-_RESIZES = ("letterbox", "stretch")
 _LONGEST_REASON = 200
 _SURROGATES = re.compile("[\ud800-\udfff]")  # No encoding has them, so that no file can.
 _Model = TypeVar("_Model")
@@ -151,7 +151,7 @@ def _check(facts: ModelFacts) -> None:
         ("a number", all(type(number) is int for number in numbers)),
         ("image_size", 0 < facts.image_size <= _LARGEST_IMAGE_SIZE),
         ("channels", facts.channels in (1, 3)),
-        ("resize", facts.resize in _RESIZES),
+        ("resize", facts.resize in RESIZES),
         ("standardize", isinstance(facts.standardize, bool)),
         ("training", isinstance(facts.training, dict)),
     ):

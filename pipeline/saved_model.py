@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config import RESIZES
 from pipeline.model_card import CARD
 from pipeline.provenance import digest_files, join_digests
 from pipeline.published import find_difference
@@ -23,7 +24,6 @@ from records.untrusted import read_json
 Signature = Callable[..., dict[str, tf.Tensor]]
 _NEEDED = {"classes", "decision", "label_index", "probabilities"}
 _LONGEST_REASON = 200
-_RESIZES = ("letterbox", "stretch")
 _FAILURES = (OSError, tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
 
@@ -116,7 +116,7 @@ def _read_resize(saved_model: Path) -> str:
         return "letterbox"  # the default
     try:
         resize = str(read_json(path)["model"]["resize"])
-        if resize not in _RESIZES:
+        if resize not in RESIZES:
             raise ValueError(f"resize {resize[:20]!r} is unknown")
         return resize
     except (OSError, ValueError, LookupError, TypeError) as error:

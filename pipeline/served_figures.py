@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
-from tqdm import tqdm
 
 from pipeline.calibration import measure_reliability
+from pipeline.drift_reference import answer_records
 from pipeline.golden_set import PictureSet
 from pipeline.metrics import compute_metrics
 from pipeline.predictions import Predictions
 from pipeline.saved_model import Signature
-from records.parsing import read_records
 
 Figures = dict[str, float | None]
-
-_BATCH_SIZE = 32
 
 
 def compare_figures(
@@ -41,29 +34,23 @@ def compare_figures(
         `auroc` and `average_precision`; the last two are None with more than two classes, or
         pictures of one class alone.
     """
-    evaluated = pictures.expected
-    served = _ask(answer, pictures.shards, len(evaluated.source_ids), evaluated)
     return {
-        name: _measure(one, positive_class)
-        for name, one in (("evaluated", evaluated), ("served", served))
+        "evaluated": _measure(pictures.expected, positive_class),
+        "served": _measure(_ask(answer, pictures), positive_class),
     }
 
 
-def _ask(
-    answer: Signature, shards: Sequence[Path], count: int, evaluated: Predictions
-) -> Predictions:
+def _ask(answer: Signature, pictures: PictureSet) -> Predictions:
     """The evaluated answers with labels and probabilities replaced by what `answer` says."""
     predicted: list[npt.NDArray[np.int64]] = []
     probabilities: list[npt.NDArray[np.float32]] = []
-    records = read_records(shards)
-    with tqdm(total=count, desc="figures", unit="pictures", disable=None) as bar:
-        while batch := list(itertools.islice(records, _BATCH_SIZE)):
-            outputs = answer(image_bytes=tf.constant([record["encoded"] for record in batch]))
-            predicted.append(outputs["label_index"].numpy())
-            probabilities.append(outputs["probabilities"].numpy())
-            bar.update(len(batch))
+    for _, outputs in answer_records(answer, pictures.shards, description="figures"):
+        predicted.append(outputs["label_index"].numpy())
+        probabilities.append(outputs["probabilities"].numpy())
     return dataclasses.replace(
-        evaluated, predicted=np.concatenate(predicted), probabilities=np.concatenate(probabilities)
+        pictures.expected,
+        predicted=np.concatenate(predicted),
+        probabilities=np.concatenate(probabilities),
     )
 
 

@@ -11,8 +11,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +22,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipeline.feature_table import pack_rows, row_type
-from records.ahead import map_ahead
+from records.ahead import map_by_threads
 from records.atomic import open_own
 from records.errors import InputError
 
@@ -161,9 +160,10 @@ def _fill(path: Path, trunk: Trunk, part: Rows, row: np.dtype) -> None:
         with (
             open_own(path, "r+b" if path.exists() else "xb") as file,
             tqdm(total=part.count, initial=done, desc=name, unit="pictures", disable=None) as bar,
+            contextlib.closing(_pass(trunk, part, done)) as passed,
         ):
             file.seek(done * row.itemsize)
-            for answers, labels in _pass(trunk, part, done):
+            for answers, labels in passed:
                 rows = pack_rows(answers, labels)[: part.count - done]
                 rows["checksum"] = _checksums(rows)
                 file.write(rows.tobytes())
@@ -173,22 +173,19 @@ def _fill(path: Path, trunk: Trunk, part: Rows, row: np.dtype) -> None:
         _refuse(path.parent, part.count * row.itemsize - _size(path), error)
 
 
-def _pass(trunk: Trunk, part: Rows, done: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _pass(
+    trunk: Trunk, part: Rows, done: int
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """The trunk's answers and the labels, batch by batch, from picture `done` on."""
     missing = -(-(part.count - done) // BATCH_SIZE)
     batches = part.batches(done // BATCH_SIZE).take(missing)
-    with (
-        ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="trunk") as pool,
-        contextlib.closing(
-            map_ahead(
-                lambda batch: (trunk(batch[0]).numpy(), batch[1].numpy()),
-                batches,
-                pool,
-                most=_AT_ONCE,
-            )
-        ) as answers,
-    ):
-        yield from answers
+    return map_by_threads(
+        lambda batch: (trunk(batch[0]).numpy(), batch[1].numpy()),
+        batches,
+        threads=_AT_ONCE,
+        most=_AT_ONCE,
+        name="trunk",
+    )
 
 
 def _count_sound(path: Path, count: int, row: np.dtype) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -49,3 +50,23 @@ def map_ahead(
     finally:
         for future, _ in waiting:
             future.cancel()
+
+
+def map_by_threads(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, most: int, name: str
+) -> Generator[_Result, None, None]:
+    """As `map_ahead`, by threads of its own, which have ended when the generator has.
+
+    Args:
+        work: What is done with an item.
+        items: What it is done with.
+        threads: How many.
+        most: Results that are under way or wait to be taken, at most.
+        name: What the threads are called.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    try:
+        with contextlib.closing(map_ahead(work, items, pool, most=most)) as results:
+            yield from results
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from records.ahead import map_ahead
@@ -55,16 +54,10 @@ class ClusterWorkers(Workers):
         self._seen = tuple(path for path in seen if os.access(path, os.R_OK))
         self._client: Client | None = None
 
-    def __enter__(self) -> ClusterWorkers:
+    def _open(self) -> None:
         self._client = _connect(self._scheduler)
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _close(self, *, wait: bool) -> None:
         if self._client:
             self._client.close()
             self._client = None

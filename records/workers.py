@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from records.ahead import map_ahead
 from records.errors import InputError
@@ -44,7 +44,8 @@ class Workers:
         self.count = count or os.cpu_count() or 1
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Self:
+        self._open()
         return self
 
     def __exit__(
@@ -53,8 +54,14 @@ class Workers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._close(wait=kind is None)
+
+    def _open(self) -> None:
+        """The processes are started by the first work that needs them."""
+
+    def _close(self, *, wait: bool) -> None:
         if self._pool:
-            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
 
     def map(

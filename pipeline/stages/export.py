@@ -29,7 +29,7 @@ from pipeline.model_card import write_model_card
 from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.publishing import building_version, publish, remove_old_versions
 from pipeline.rundir import RunDir
-from pipeline.served_figures import Figures, compare_figures
+from pipeline.served_figures import compare_figures
 from pipeline.serving_files import write_server_files, write_version_extras
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
@@ -60,7 +60,9 @@ def run(settings: Settings) -> None:
     with building_version(run_dir.export) as candidate:
         served = _serving_facts(facts, evaluation.rule)
         write_saved_model(candidate, model, served, precision, space=space)
-        _write_baseline(candidate, facts, manifest)
+        # As long as it is used: a signature alone does not keep its variables.
+        loaded = tf.saved_model.load(str(candidate))
+        _write_baseline(candidate, loaded.signatures["monitor"], facts, manifest)
         golden = choose_golden_set(validation, evaluation.rule)
         _write_extras(candidate, golden, facts, precision=precision)
         gate = require_same_answers(candidate, (validation, test), precision=precision)
@@ -70,7 +72,11 @@ def run(settings: Settings) -> None:
             facts=facts,
             evaluation=evaluation,
             gate=gate,
-            precision_figures=_compare_figures(candidate, test, facts, precision),
+            precision_figures=None
+            if precision == "float32"
+            else compare_figures(
+                loaded.signatures["serving_default"], test, positive_class=facts.positive_class
+            ),
         )
         version = publish(candidate, run_dir.export)
     print(f"{format_result(gate)}\nPublished: {version}")
@@ -145,10 +151,13 @@ def _fit_space(model: keras.Model, facts: ModelFacts, manifest: Manifest) -> Fea
     )
 
 
-def _write_baseline(candidate: Path, facts: ModelFacts, manifest: Manifest) -> None:
+def _write_baseline(
+    candidate: Path,
+    monitor: tf.types.experimental.ConcreteFunction,
+    facts: ModelFacts,
+    manifest: Manifest,
+) -> None:
     """Writes what reference pictures look like, as the candidate itself measures them."""
-    loaded = tf.saved_model.load(str(candidate))  # a signature alone does not keep its variables
-    monitor = loaded.signatures["monitor"]
     train, validation = (
         measure_records(monitor, manifest.shard_paths(split)) for split in ("train", "validation")
     )
@@ -158,18 +167,6 @@ def _write_baseline(candidate: Path, facts: ModelFacts, manifest: Manifest) -> N
     path = candidate / DRIFT_BASELINE
     path.parent.mkdir(exist_ok=True)
     baseline.write(path)
-
-
-def _compare_figures(
-    candidate: Path, test: PictureSet, facts: ModelFacts, precision: str
-) -> dict[str, Figures] | None:
-    """Figures of both precisions; None where there is one."""
-    if precision == "float32":
-        return None
-    loaded = tf.saved_model.load(str(candidate))  # as above
-    return compare_figures(
-        loaded.signatures["serving_default"], test, positive_class=facts.positive_class
-    )
 
 
 def _serving_facts(facts: ModelFacts, rule: DecisionRule) -> ServingFacts:
