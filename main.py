@@ -15,9 +15,9 @@ from absl import app, flags, logging
 
 from models.registry import MODELS
 from pipeline.config import Settings
+from pipeline.distribution.tf_config import read_place
 from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
-from pipeline.tf_config import read_place
 from records.atomic import write_json
 from records.errors import GateError, InputError
 

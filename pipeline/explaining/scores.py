@@ -15,21 +15,21 @@ from tqdm import tqdm
 from models.cam_base import cut_at_logits
 from models.randomization import randomized
 from models.registry import MODELS
-from pipeline import plots
 from pipeline.explaining.makers import MapMakers, find_boxes
-from pipeline.faithfulness import (
+from pipeline.figures import plots
+from pipeline.maps.faithfulness import (
     Procedure,
     faithfulness_json,
     measure_faithfulness,
     write_faithfulness,
 )
-from pipeline.localization import BASELINES, ScoredPicture, score_map, tune_thresholds
-from pipeline.localization_table import (
+from pipeline.maps.localization import BASELINES, ScoredPicture, score_map, tune_thresholds
+from pipeline.maps.localization_table import (
     format_rows,
     localization_json,
     summarize,
 )
-from pipeline.sanity import measure_sanity, sanity_json, write_sanity
+from pipeline.maps.sanity import measure_sanity, sanity_json, write_sanity
 from records.atomic import write_json, write_text
 from records.manifest import Manifest
 from records.parsing import read_records

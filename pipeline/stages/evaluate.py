@@ -14,26 +14,26 @@ import tensorflow as tf
 from models import files
 from models.autoencoder import reconstruction_error
 from models.picture import decode_picture, decode_pixels, fit_pixels
-from pipeline.answers import Answers, Outputs, collect_answers
-from pipeline.assessment import assess
-from pipeline.baseline import measure_baseline
-from pipeline.challenge import challenge, require_gate
-from pipeline.comparison import write_comparison
 from pipeline.config import Settings
-from pipeline.decision import DecisionRule, choose_rule, format_rule
-from pipeline.evaluation import digest_evaluation, read_evaluation
-from pipeline.evaluation_pictures import write_figures, write_galleries
-from pipeline.inputs import Decode, make_evaluation_dataset
-from pipeline.judged import JudgedPictures, tabulate
-from pipeline.metrics import Metrics
+from pipeline.evaluation.answers import Answers, Outputs, collect_answers
+from pipeline.evaluation.assessment import assess
+from pipeline.evaluation.baseline import measure_baseline
+from pipeline.evaluation.challenge import challenge, require_gate
+from pipeline.evaluation.comparison import write_comparison
+from pipeline.evaluation.decision import DecisionRule, choose_rule, format_rule
+from pipeline.evaluation.judged import JudgedPictures, tabulate
+from pipeline.evaluation.metrics import Metrics
+from pipeline.evaluation.perturbations import Perturbation
+from pipeline.evaluation.predictions import write_predictions
+from pipeline.evaluation.rates import Rate
+from pipeline.evaluation.result import digest_evaluation, read_evaluation
+from pipeline.evaluation.robustness import measure_robustness, robustness_json, write_robustness
+from pipeline.evaluation.threshold import Threshold
+from pipeline.figures.evaluation import write_figures, write_galleries
+from pipeline.inputs.batches import Decode, make_evaluation_dataset
 from pipeline.modelfacts import ModelFacts, input_form
-from pipeline.perturbations import Perturbation
-from pipeline.predictions import write_predictions
-from pipeline.rates import Rate
-from pipeline.report import write_report
-from pipeline.robustness import measure_robustness, robustness_json, write_robustness
+from pipeline.pages.report import write_report
 from pipeline.rundir import RunDir
-from pipeline.threshold import Threshold
 from records.atomic import remove_tree, write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards

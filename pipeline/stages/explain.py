@@ -12,18 +12,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from models.feature_maps import FeatureMaps
-from pipeline import overlay
 from pipeline.config import Settings
-from pipeline.evaluation import read_evaluation
+from pipeline.evaluation.predictions import Predictions
+from pipeline.evaluation.result import read_evaluation
+from pipeline.evaluation.selection import choose_pictures
 from pipeline.explaining.makers import MapMakers, open_map_makers
 from pipeline.explaining.scores import write_beliefs, write_localization
-from pipeline.feature_maps import LayerMaps, draw_layer, draw_overview, draw_row
+from pipeline.figures import overlay
+from pipeline.figures.feature_maps import LayerMaps, draw_layer, draw_overview, draw_row
 from pipeline.filenames import digested_name, safe_name
 from pipeline.modelfacts import ModelFacts
-from pipeline.predictions import Predictions
-from pipeline.report import write_report
+from pipeline.pages.report import write_report
 from pipeline.rundir import RunDir
-from pipeline.selection import choose_pictures
 from records.atomic import remove_tree, write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest

@@ -14,23 +14,23 @@ from models import files
 from models.monitoring import FeatureSpace, find_features, fit_feature_space, list_statistics
 from models.picture import decode_picture
 from models.serving import ServingFacts, write_saved_model
-from pipeline.answers import Outputs, collect_answers
 from pipeline.config import Settings
-from pipeline.decision import DecisionRule
-from pipeline.drift_baseline import DRIFT_BASELINE
-from pipeline.drift_fit import fit_baseline
-from pipeline.drift_reference import MOST_PICTURES, measure_records
-from pipeline.evaluation import Evaluation, read_evaluation
-from pipeline.export_gate import TOLERANCES, format_result, require_same_answers
-from pipeline.golden_set import GoldenSet, PictureSet, choose_golden_set, write_golden_set
-from pipeline.inputs import make_evaluation_dataset
-from pipeline.judged import JudgedPictures, tabulate
-from pipeline.model_card import write_model_card
+from pipeline.drift.baseline import DRIFT_BASELINE
+from pipeline.drift.fit import fit_baseline
+from pipeline.evaluation.answers import Outputs, collect_answers
+from pipeline.evaluation.decision import DecisionRule
+from pipeline.evaluation.judged import JudgedPictures, tabulate
+from pipeline.evaluation.result import Evaluation, read_evaluation
+from pipeline.inputs.batches import make_evaluation_dataset
 from pipeline.modelfacts import ModelFacts, input_form
-from pipeline.publishing import building_version, publish, remove_old_versions
 from pipeline.rundir import RunDir
-from pipeline.served_figures import compare_figures
-from pipeline.serving_files import write_server_files, write_version_extras
+from pipeline.serving.drift_reference import MOST_PICTURES, measure_records
+from pipeline.serving.gate import TOLERANCES, format_result, require_same_answers
+from pipeline.serving.golden_set import GoldenSet, PictureSet, choose_golden_set, write_golden_set
+from pipeline.serving.model_card import write_model_card
+from pipeline.serving.publishing import building_version, publish, remove_old_versions
+from pipeline.serving.served_figures import compare_figures
+from pipeline.serving.server_files import write_server_files, write_version_extras
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.types import Split

@@ -23,15 +23,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.picture import crop_to_picture
-from pipeline.answer_files import Answer, replacing_answers
-from pipeline.answer_log import AnswerLog, open_answer_log
 from pipeline.config import Settings
-from pipeline.decision import FAIL, PASS, REVIEW
-from pipeline.drift_log import DriftLog
-from pipeline.incoming import BATCH_SIZE, Picture, find_pictures, read_batches
-from pipeline.judging import Outcome, judge_ahead, judge_pictures, make_answers
-from pipeline.map_overlays import Painter, painting
-from pipeline.output_folder import (
+from pipeline.drift.log import DriftLog
+from pipeline.evaluation.decision import FAIL, PASS, REVIEW
+from pipeline.predicting.answer_files import Answer, replacing_answers
+from pipeline.predicting.answer_log import AnswerLog, open_answer_log
+from pipeline.predicting.incoming import BATCH_SIZE, Picture, find_pictures, read_batches
+from pipeline.predicting.judging import Outcome, judge_ahead, judge_pictures, make_answers
+from pipeline.predicting.map_overlays import Painter, painting
+from pipeline.predicting.output_folder import (
     OVERLAYS,
     draft_folder,
     holding,
@@ -41,9 +41,7 @@ from pipeline.output_folder import (
     start_folder,
     writing_to,
 )
-from pipeline.rundir import RunDir
-from pipeline.saved_model import ServedModel, find_newest_version, load_served
-from pipeline.sorted_copies import (
+from pipeline.predicting.sorted_copies import (
     CopyPlan,
     class_folder,
     copy_logged,
@@ -51,8 +49,10 @@ from pipeline.sorted_copies import (
     list_copies,
     remove_copies,
 )
-from pipeline.tally import Tally
-from pipeline.watching import Arrivals, look_until, until_told
+from pipeline.predicting.tally import Tally
+from pipeline.predicting.watching import Arrivals, look_until, until_told
+from pipeline.rundir import RunDir
+from pipeline.serving.saved_model import ServedModel, find_newest_version, load_served
 from records.errors import InputError
 
 WATCH = "watch"

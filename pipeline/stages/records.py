@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.audit_page import PAGE_NAME, write_audit_page
 from pipeline.config import Settings
+from pipeline.pages.audit_page import PAGE_NAME, write_audit_page
 from pipeline.rundir import RunDir
 from records.atomic import building, locked
 from records.audit import AUDIT_NAME, REJECTS_NAME, Audit, audit, require_usable, write_audit

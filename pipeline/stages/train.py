@@ -13,23 +13,25 @@ from models import autoencoder, backbone, losses, registry
 from models.files import save_model
 from models.picture import decode_picture, place_boxes
 from models.replicas import over_replicas
-from pipeline import distribution, inputs, plots
-from pipeline.autoencoder_training import AutoencoderLosses, train_autoencoder
-from pipeline.backbone_training import BackboneParts, train_backbone
 from pipeline.config import Settings
-from pipeline.data_parts import DataPart, deal_files
-from pipeline.mixed_precision import computing_in
+from pipeline.distribution import workers
+from pipeline.distribution.data_parts import DataPart, deal_files
+from pipeline.distribution.tf_config import read_place
+from pipeline.figures import plots
+from pipeline.inputs import batches
+from pipeline.inputs.operations import parse_augmentation
+from pipeline.inputs.pictures import PictureReader, PictureTable, build_picture_table, pad_boxes
+from pipeline.inputs.training_pictures import TrainingPictures, draw_labelled_rows
 from pipeline.modelfacts import input_form
-from pipeline.operations import parse_augmentation
-from pipeline.phases import PhaseOutcome
-from pipeline.pictures import PictureReader, PictureTable, build_picture_table, pad_boxes
 from pipeline.rundir import RunDir
-from pipeline.tf_config import read_place
-from pipeline.training_facts import make_facts
-from pipeline.training_folder import training_folder
-from pipeline.training_pictures import TrainingPictures, draw_labelled_rows
-from pipeline.training_plan import TrainingPlan, make_plan
-from pipeline.training_run import TrainingRun
+from pipeline.training.autoencoder import AutoencoderLosses, train_autoencoder
+from pipeline.training.backbone import BackboneParts, train_backbone
+from pipeline.training.facts import make_facts
+from pipeline.training.folder import training_folder
+from pipeline.training.mixed_precision import computing_in
+from pipeline.training.phases import PhaseOutcome
+from pipeline.training.plan import TrainingPlan, make_plan
+from pipeline.training.run import TrainingRun
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.types import Split
@@ -56,16 +58,14 @@ def run(settings: Settings) -> None:
     verify_shards(manifest, splits=_SPLITS)
     if plan.positive_class:
         print(f"The class that must be caught is {plan.positive_class}.", flush=True)
-    with distribution.naming_lost_workers(place):
+    with workers.naming_lost_workers(place):
         with training_folder(run_dir, plan, place) as draft:
-            strategy = distribution.make_strategy(
-                settings.distribute, place, batch_size=plan.batch_size
-            )
-            with distribution.scope(strategy):
+            strategy = workers.make_strategy(settings.distribute, place, batch_size=plan.batch_size)
+            with workers.scope(strategy):
                 trained = _train(plan, settings, manifest, parts, draft)
             if place.is_chief:
                 _write(trained, plan, settings, draft)
-        distribution.end_together(strategy, place)
+        workers.end_together(strategy, place)
     print(
         f"Trained {plan.model} on {plan.training_pictures} pictures in "
         f"{trained.run.seconds:.0f} s: {run_dir.weights if place.is_chief else 'see worker 0'}"
@@ -99,17 +99,17 @@ def _train(
     parts: tuple[DataPart, ...],
     draft: RunDir,
 ) -> _Trained:
-    distribution.require_same_for_all(plan.to_json())
-    distribution.send_from_chief(draft.finished_state, draft.epoch_state)
+    workers.require_same_for_all(plan.to_json())
+    workers.send_from_chief(draft.finished_state, draft.epoch_state)
     table, validation = (_read_pictures(plan, manifest, draft, split) for split in _SPLITS)
-    table = pad_boxes(table, int(distribution.gather_from_workers(table.boxes.shape[1]).max()))
+    table = pad_boxes(table, int(workers.gather_from_workers(table.boxes.shape[1]).max()))
     rows = draw_labelled_rows(table.labels, per_class=plan.labels_per_class, seed=plan.seed)
-    batch_size = distribution.batch_size_of_worker(plan.batch_size)
+    batch_size = workers.batch_size_of_worker(plan.batch_size)
     training = TrainingPictures(
         table, rows, batch_size, parse_augmentation(plan.augment), plan.seed, parts
     )
     counts = np.bincount(table.labels[rows], minlength=len(plan.classes))
-    weights = losses.balanced_class_weights(distribution.sum_over_workers(counts).tolist())
+    weights = losses.balanced_class_weights(workers.sum_over_workers(counts).tolist())
     loss = losses.WeightedCrossEntropy(weights)
     keras.utils.set_random_seed(plan.seed)
     if plan.fine_tune_from:
@@ -157,7 +157,7 @@ def _train_autoencoder(
     loss: losses.WeightedCrossEntropy,
     draft: RunDir,
 ) -> tuple[keras.Model, TrainingRun, list[PhaseOutcome]]:
-    mean, variance = inputs.measure_grey(training.table)
+    mean, variance = batches.measure_grey(training.table)
     model = _build(plan, mean=mean, variance=variance, box_classes=max(1, len(plan.box_classes)))
     run = TrainingRun(draft, model)
     trained = autoencoder.of_any_size(model) if plan.window_px else model
@@ -167,7 +167,7 @@ def _train_autoencoder(
             autoencoder.reconstruction_model(learner),
             cell_px=plan.image_size // model.output["evidence"].shape[1],
             training=training,
-            validation=inputs.make_table_dataset(validation, batch_size=_MEASURED_AT_ONCE),
+            validation=batches.make_table_dataset(validation, batch_size=_MEASURED_AT_ONCE),
             losses=AutoencoderLosses(
                 loss,
                 loss.of_pictures,
@@ -223,10 +223,10 @@ def _start_backbone(
     model: keras.Model, weights: str, plan: TrainingPlan, training: TrainingPictures
 ) -> None:
     if weights == "calibrated":
-        batches = inputs.make_training_dataset(
+        shown = batches.make_training_dataset(
             training.table, batch_size=plan.batch_size, operations=(), seed=plan.seed
         ).take(max(1, _CALIBRATION_PICTURES // plan.batch_size))
-        backbone.calibrate_batch_norm(model, (images for images, *_ in batches))
+        backbone.calibrate_batch_norm(model, (images for images, *_ in shown))
         return
     network = registry.MODELS[plan.model].backbone
     assert network is not None

@@ -28,13 +28,13 @@ from models.backbone import calibrate_batch_norm
 from models.monitoring import find_features, fit_feature_space, list_statistics
 from models.registry import MODELS
 from models.serving import ServingFacts, write_saved_model
-from pipeline.answer_files import replacing_answers
-from pipeline.drift_baseline import DRIFT_BASELINE
-from pipeline.drift_fit import Measured, fit_baseline
-from pipeline.drift_log import DriftLog
-from pipeline.incoming import find_pictures, read_batches
-from pipeline.judging import judge_ahead, make_answers
-from pipeline.saved_model import ServedModel, load_served
+from pipeline.drift.baseline import DRIFT_BASELINE
+from pipeline.drift.fit import Measured, fit_baseline
+from pipeline.drift.log import DriftLog
+from pipeline.predicting.answer_files import replacing_answers
+from pipeline.predicting.incoming import find_pictures, read_batches
+from pipeline.predicting.judging import judge_ahead, make_answers
+from pipeline.serving.saved_model import ServedModel, load_served
 from tests.benchmarks.bench_memory import read_status
 from tests.pipeline.stages.predict_bench import TWO, draw
 

@@ -29,7 +29,7 @@ from tensorflow_serving.apis import (  # type: ignore[import-untyped]
 
 from models.monitoring import fit_feature_space, list_statistics
 from models.serving import ServingFacts, write_saved_model
-from pipeline.serving_files import write_server_files
+from pipeline.serving.server_files import write_server_files
 
 SIDE = 24
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

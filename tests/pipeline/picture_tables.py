@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.pictures import PictureReader, PictureTable
+from pipeline.inputs.pictures import PictureReader, PictureTable
 from records import schema
 from records.types import AnnotatedObject, BoundingBox, Example
 

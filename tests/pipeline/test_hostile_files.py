@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.answer_files import decode_answer
-from pipeline.checkpoint import State, read_state, write_state
-from pipeline.decision import parse_rule
-from pipeline.drift_baseline import DriftBaseline, Reference
-from pipeline.drift_log import DriftLog
+from pipeline.drift.baseline import DriftBaseline, Reference
+from pipeline.drift.log import DriftLog
+from pipeline.evaluation.decision import parse_rule
 from pipeline.modelfacts import ModelFacts
-from pipeline.output_folder import COPIES, read_copies
+from pipeline.pages.report_pictures import read_json
+from pipeline.predicting.answer_files import decode_answer
+from pipeline.predicting.output_folder import COPIES, read_copies
 from pipeline.provenance import digest_files
-from pipeline.published import find_difference
-from pipeline.report_pictures import read_json
+from pipeline.serving.published import find_difference
+from pipeline.training.checkpoint import State, read_state, write_state
 from records.errors import InputError
 from records.manifest import MANIFEST_NAME, read_manifest
 from records.untrusted import MAX_JSON_BYTES

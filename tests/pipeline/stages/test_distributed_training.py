@@ -1,6 +1,6 @@
 """`train` by several processes on one machine, as on several machines, with the real program.
 
-Takes minutes; `tests/pipeline/test_replica_loop.py` trains on two replicas in one process.
+Takes minutes; `tests/pipeline/distribution/test_replica_loop.py` has two replicas in one process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.tf_config import Place
+from pipeline.distribution.tf_config import Place
 from records.pictures import probe_bytes
 from records.shards import write_records
 from records.types import AnnotatedObject, BoundingBox, Example, Split

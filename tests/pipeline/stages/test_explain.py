@@ -18,11 +18,11 @@ from models.autoencoder import build_autoencoder
 from models.cam import make_cam
 from models.picture import RESIZES, decode_picture
 from pipeline.config import Settings
-from pipeline.evaluation import digest_evaluation
+from pipeline.evaluation.predictions import Predictions, write_predictions
+from pipeline.evaluation.result import digest_evaluation
 from pipeline.explaining.makers import find_boxes
-from pipeline.overlay import blend_heatmap
-from pipeline.predictions import Predictions, write_predictions
-from pipeline.report import write_report
+from pipeline.figures.overlay import blend_heatmap
+from pipeline.pages.report import write_report
 from pipeline.rundir import RunDir
 from pipeline.stages.explain import (
     Judged,

@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 
 from pipeline.config import Settings
-from pipeline.drift_baseline import DRIFT_BASELINE, DriftBaseline
-from pipeline.evaluation import digest_evaluation
+from pipeline.drift.baseline import DRIFT_BASELINE, DriftBaseline
+from pipeline.evaluation.result import digest_evaluation
 from pipeline.modelfacts import ModelFacts
-from pipeline.publishing import find_versions
 from pipeline.rundir import RunDir
-from pipeline.serving_files import SERVER_FILES
+from pipeline.serving.publishing import find_versions
+from pipeline.serving.server_files import SERVER_FILES
 from pipeline.stages import export
 from records.errors import InputError
 from tests.pipeline.tiny_run import make_run
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# A run takes as long as fifty of a stand-in, which `tests/pipeline/test_publishing.py` kills.
+# A run takes as long as fifty of a stand-in, which `test_publishing.py` kills.
 KILLS = int(os.environ.get("NIOSCOPE_KILLS", "0")) // 10
 
 

@@ -18,7 +18,7 @@ import keras
 import pytest
 
 from models.autoencoder import build_autoencoder
-from pipeline.report import write_report
+from pipeline.pages.report import write_report
 from pipeline.rundir import RunDir
 from records.errors import InputError
 from records.manifest import file_digest

@@ -1,6 +1,6 @@
 """`train` interrupted by Ctrl-C and killed as by a power cut: it goes on and ends the same.
 
-With real processes, which takes minutes; `tests/pipeline/test_training.py` interrupts in process.
+With real processes, which takes minutes; `training/test_fitting.py` interrupts in process.
 """
 
 from __future__ import annotations

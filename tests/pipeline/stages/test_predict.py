@@ -15,14 +15,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline import saved_model
-from pipeline.incoming import Picture, find_pictures, read_picture
-from pipeline.judging import judge
-from pipeline.output_folder import holding
-from pipeline.predictions import Predictions, read_predictions, write_predictions
+from pipeline.evaluation.predictions import Predictions, read_predictions, write_predictions
+from pipeline.predicting.incoming import Picture, find_pictures, read_picture
+from pipeline.predicting.judging import judge
+from pipeline.predicting.output_folder import holding
+from pipeline.predicting.sorted_copies import class_folder
 from pipeline.provenance import digest_folder
 from pipeline.rundir import RunDir
-from pipeline.sorted_copies import class_folder
+from pipeline.serving import saved_model
 from tests.pipeline.stages.predict_bench import (
     THREE,
     TWO,

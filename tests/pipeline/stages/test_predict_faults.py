@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.incoming import path_text
-from pipeline.predictions import read_predictions
+from pipeline.evaluation.predictions import read_predictions
+from pipeline.predicting.incoming import path_text
 from tests.pipeline.stages.predict_bench import (
     TWO,
     Bench,

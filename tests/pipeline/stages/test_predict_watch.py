@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import watching
+from pipeline.predicting import watching
 from pipeline.stages import predict
 from tests.pipeline.stages.predict_bench import (
     TWO,
@@ -38,7 +38,7 @@ SECONDS_AT_MOST = 120.0
 NURSERY = """
 import functools, os, sys
 from pathlib import Path
-from pipeline import watching
+from pipeline.predicting import watching
 from pipeline.config import Settings
 from pipeline.quiet import load_tensorflow
 from pipeline.stages import predict

@@ -1,0 +1,1 @@
+"""One model trained by several replicas: the strategy, the parts, the loop."""

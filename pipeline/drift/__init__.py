@@ -1,0 +1,1 @@
+"""Whether new pictures still look like those the model was made with."""

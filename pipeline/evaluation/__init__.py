@@ -1,0 +1,1 @@
+"""From answers to judgement: metrics, threshold, calibration, comparison, robustness."""

@@ -1,0 +1,1 @@
+"""Figures and annotated pictures, drawn with Matplotlib and Pillow."""

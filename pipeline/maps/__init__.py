@@ -1,0 +1,1 @@
+"""What class activation maps are worth: against boxes, against random weights."""

@@ -1,0 +1,1 @@
+"""New pictures: found, judged, and their answers written."""

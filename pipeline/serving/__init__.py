@@ -1,0 +1,1 @@
+"""The SavedModel: checked, published, described, and loaded again."""
