@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from records.shard_plan import SHARD_ENDING
 from records.types import SPLITS
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _NAME: Final = re.compile("[a-z][a-z0-9_]*")
-_SHARD_ENDING: Final = re.compile(r"\.tfrecord-\d{5}-of-\d{5}", re.ASCII)
 _SHARD_FIELDS: Final = frozenset({"file", "count", "sha256", "plan"})
 
 
@@ -46,7 +46,7 @@ def _check_files(values: dict[str, Any]) -> None:
         for shard in values["shards"][split]
     ]
     for file, stem in files:
-        fits = file.startswith(stem) and _SHARD_ENDING.fullmatch(file[len(stem) :])
+        fits = file.startswith(stem) and SHARD_ENDING.fullmatch(file[len(stem) :])
         _require(bool(fits), f"{file!r} is no name of a shard {stem}")
     _require(len({file for file, _ in files}) == len(files), "a shard is there twice")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import re
 import uuid
 from collections import Counter
@@ -23,6 +22,7 @@ from records import tfds_metadata
 from records.atomic import open_own, write_json, write_text
 from records.errors import InputError
 from records.manifest import MANIFEST_NAME, Manifest, Shard, withdraw_manifest
+from records.shard_plan import SHARD_ENDING, cut_into_shards, name_shard
 from records.shard_writing import PROGRESS_NAME, ShardTask, format_note, read_finished, write_shard
 from records.split import order_by_content
 from records.types import SPLITS, Example, Split
@@ -33,7 +33,7 @@ TARGET_SHARD_BYTES = 32_000_000
 machine. Here they lie beside the training, and smaller shards are written and read side by side,
 and less is lost when a run is killed."""
 
-_OUR_SHARD = re.compile(r"[a-z][a-z0-9_]*-(train|validation|test)\.tfrecord-\d{5}-of-\d{5}")
+_OUR_SHARD = re.compile(rf"[a-z][a-z0-9_]*-(train|validation|test){SHARD_ENDING.pattern}", re.ASCII)
 
 _OTHER_FILES = (
     *(MANIFEST_NAME, PROGRESS_NAME, tfds_metadata.FEATURES_NAME),
@@ -130,14 +130,10 @@ def _plan(
     """Names of a split's shards, as many as the size asks, and which examples go into each."""
     ordered = order_by_content(examples, seed=seed, purpose="records")
     size = sum(example.size_bytes for example in ordered)
-    number = max(1, min(len(ordered), math.ceil(size / target_bytes)))
-    bounds = [len(ordered) * index // number for index in range(number + 1)]
+    bounds = cut_into_shards(len(ordered), size, target_bytes=target_bytes)
     return [
-        (
-            f"{name}-{split}.tfrecord-{index:05d}-of-{number:05d}",
-            ordered[bounds[index] : bounds[index + 1]],
-        )
-        for index in range(number)
+        (name_shard(name, split, index, len(bounds)), ordered[start:stop])
+        for index, (start, stop) in enumerate(bounds)
     ]
 
 
