@@ -107,7 +107,12 @@ def test_what_needs_no_tensorflow_does_not_import_it(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "flag"), [("ablation.py", "--arms"), ("first_system.py", "--stage")]
+    ("program", "flag"),
+    [
+        ("ablation.py", "--arms"),
+        ("first_system.py", "--stage"),
+        ("shard_plan.py", "--dispatch_seconds"),
+    ],
 )
 def test_a_program_of_the_benchmarks_starts(program: str, flag: str) -> None:
     # As a file: a library that is installed brings a package called `tests`, which hides this one.
