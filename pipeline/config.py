@@ -214,6 +214,12 @@ class Settings:
     )
     to: str = _flag("tfrecord", "For records: voc writes records back.", choices=TARGETS)
     workers: int = _flag(0, "For records: processes; 0: one a core.", least=0)
+    shard_mb: int = _flag(
+        32,
+        "For records: megabytes of pictures a file holds at most, roughly; less makes more files, "
+        "of which train --distribute=multiworker needs one a worker.",
+        least=1,
+    )
     scheduler: str = _flag(
         "",
         "For records and predict: address of a Dask scheduler, such as tcp://host:8786, whose "
