@@ -128,13 +128,13 @@ class Settings:
     full_epochs: int = _flag(0, "Epochs with the whole backbone trained at a low rate.", least=0)
     distribute: str = _flag(
         "none",
-        "For train, autoencoder: mirrored trains on all GPUs of this machine, multiworker on all "
-        "machines that the environment variable TF_CONFIG names.",
+        "For train: mirrored trains on all GPUs of this machine, multiworker on all machines that "
+        " the environment variable TF_CONFIG names.",
         choices=DISTRIBUTIONS,
     )
     parts: int = _flag(
         0,
-        "For train, autoencoder: parts that the files of the training pictures are dealt into, "
+        "For train: parts that the files of the training pictures are dealt into, "
         "each of which gives its share of every batch; the same parts train the same on any number "
         "of machines. 0: one a machine.",
         least=0,
