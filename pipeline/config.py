@@ -128,13 +128,13 @@ class Settings:
     full_epochs: int = _flag(0, "Epochs with the whole backbone trained at a low rate.", least=0)
     distribute: str = _flag(
         "none",
-        "For train, autoencoder: mirrored trains on all GPUs of this machine, multiworker on all "
-        "machines that the environment variable TF_CONFIG names.",
+        "For train: mirrored trains on all GPUs of this machine, multiworker on all machines that "
+        " the environment variable TF_CONFIG names.",
         choices=DISTRIBUTIONS,
     )
     parts: int = _flag(
         0,
-        "For train, autoencoder: parts that the files of the training pictures are dealt into, "
+        "For train: parts that the files of the training pictures are dealt into, "
         "each of which gives its share of every batch; the same parts train the same on any number "
         "of machines. 0: one a machine.",
         least=0,
@@ -214,6 +214,12 @@ class Settings:
     )
     to: str = _flag("tfrecord", "For records: voc writes records back.", choices=TARGETS)
     workers: int = _flag(0, "For records: processes; 0: one a core.", least=0)
+    shard_mb: int = _flag(
+        32,
+        "For records: megabytes of pictures a file holds at most, roughly; less makes more files, "
+        "of which train --distribute=multiworker needs one a worker.",
+        least=1,
+    )
     scheduler: str = _flag(
         "",
         "For records and predict: address of a Dask scheduler, such as tcp://host:8786, whose "

@@ -30,6 +30,7 @@ FOR_ONE_STAGE = {
 FOR_SOME_STAGES = {
     **{name: (stage,) for name, stage in FOR_ONE_STAGE.items()},
     "scheduler": ("records", "predict"),
+    "shard_mb": ("records", "all"),
 }
 
 
@@ -149,8 +150,9 @@ def _check_evaluation(settings: Settings) -> None:
 def _check_stage(settings: Settings) -> None:
     if settings.audit_only and settings.to == "voc":
         raise InputError("--audit_only writes nothing, --to=voc does.", "Leave one of them out.")
-    if settings.workers > 1024:
-        raise InputError(f"--workers={settings.workers} is too large.", "Give 1024 or fewer.")
+    for name, most in (("workers", 1024), ("shard_mb", 4096)):
+        if (value := getattr(settings, name)) > most:
+            raise InputError(f"--{name}={value} is too large.", f"Give {most} or fewer.")
     defaults = type(settings)
     for name, stages in FOR_SOME_STAGES.items():
         chain = settings.stage == "all" and stages != ("records",)

@@ -28,7 +28,8 @@ from records.split import order_by_content
 from records.types import SPLITS, Example, Split
 from records.workers import Workers
 
-TARGET_SHARD_BYTES = 32_000_000
+BYTES_A_MB = 1_000_000
+TARGET_SHARD_BYTES = 32 * BYTES_A_MB
 """TensorFlow's guide on input performance asks for 100 MB or more where records lie on another
 machine. Here they lie beside the training, and smaller shards are written and read side by side,
 and less is lost when a run is killed."""

@@ -88,7 +88,8 @@ def deal_files(
         raise InputError(
             f"{manifest.folder} holds its training pictures in {len(files)} files, too few for "
             f"{parts} parts: a part takes whole files.",
-            "Train on fewer workers, or give a smaller --parts; so few pictures take one machine.",
+            "Write them anew by --stage=records with a smaller --shard_mb, which makes more files; "
+            "or train on fewer workers, or with fewer --parts.",
         )
     dealt = [files[part::parts] for part in range(parts)]
     counts = [sum(shard.count for shard in part) for part in dealt]

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,17 @@ def send_from_chief(*paths: Path) -> None:
             content = _add(strategy, words).tobytes()[:size]
             if not place.is_chief:
                 path.write_bytes(content)
+
+
+def take_from_chief(variables: Sequence[Any]) -> None:
+    """Gives the variables of every worker the chief's values.
+
+    Args:
+        variables: Of Keras, whose values fit in 64 bits.
+    """
+    for variable in variables:
+        values = variable.numpy()
+        variable.assign(gather_from_workers(values.astype(np.float64))[0].astype(values.dtype))
 
 
 @contextlib.contextmanager

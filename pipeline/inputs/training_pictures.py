@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipeline.distribution.data_parts import DataPart
+from pipeline.distribution.workers import gather_from_workers
 from pipeline.inputs.batches import make_training_dataset
 from pipeline.inputs.operations import Operation
 from pipeline.inputs.pictures import PictureTable
@@ -70,6 +71,12 @@ class TrainingPictures:
             return self.table
         return _take_rows(self.table, self.labelled_rows)
 
+    @property
+    def labelled(self) -> TrainingPictures:
+        """The same of the labelled pictures alone."""
+        table = self.labelled_table
+        return dataclasses.replace(self, table=table, labelled_rows=np.arange(len(table.labels)))
+
     def make_dataset(self, first_step: int = 0) -> tf.data.Dataset:
         """Endless batches of all pictures from a step on, as `make_training_dataset` has them.
 
@@ -118,6 +125,17 @@ class TrainingPictures:
             return half
         other = self._make(everything, self.batch_size - size, self.seed + 1, first_step)
         return join_batches([half, other])
+
+    def plain_batches_of_all(self, steps: int) -> Iterator[tf.Tensor]:
+        """The pictures of the first batches of all workers together, not augmented.
+
+        Yields:
+            float32 `[batch, size, size, channels]`, 0 to 255; the same for all workers.
+        """
+        plain = dataclasses.replace(self, operations=())
+        for images, *_ in plain.make_dataset().take(steps):
+            of_all = gather_from_workers(images.numpy().astype(np.float64))
+            yield tf.constant(of_all.reshape(-1, *images.shape[1:]), tf.float32)
 
     @property
     def _all_labelled(self) -> bool:

@@ -18,7 +18,7 @@ from records.errors import InputError
 from records.faults import order_findings, sets_aside
 from records.layouts import Discovery, find_samples, format_discovery
 from records.manifest import read_manifest
-from records.shards import find_foreign, write_records
+from records.shards import BYTES_A_MB, find_foreign, write_records
 from records.split import SplitResult, assign_splits, require_every_class
 from records.to_voc import write_voc
 from records.types import SPLITS, Example, Finding, Sample, Split
@@ -140,6 +140,7 @@ def _write(
                 seed=settings.seed,
                 workers=workers,
                 earlier=run_dir.records,
+                target_shard_bytes=settings.shard_mb * BYTES_A_MB,
             )
     except OSError as error:
         raise InputError(

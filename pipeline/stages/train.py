@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -195,15 +196,16 @@ def _train_backbone(
     run = TrainingRun(draft, model)
     if not run.resumed:
         _start_backbone(model, settings.backbone_weights, plan, training)
-    with computing_in(model, plan.precision):
+    cache_dir = RunDir(draft.root, plan.model).trunk_cache  # Temporary, unless of the chief.
+    with (
+        computing_in(model, plan.precision),
+        over_replicas(parts.head) as head,
+        over_replicas(parts.upper) as upper,
+        over_replicas(model) as whole,
+    ):
+        parts = dataclasses.replace(parts, head=head, upper=upper, whole=whole)
         outcomes = train_backbone(
-            parts,
-            training,
-            validation,
-            plan=plan,
-            cache_dir=RunDir(settings.work_dir, plan.model).trunk_cache,
-            loss=loss,
-            run=run,
+            parts, training, validation, plan=plan, cache_dir=cache_dir, loss=loss, run=run
         )
     return model, run, outcomes
 
@@ -223,10 +225,9 @@ def _start_backbone(
     model: keras.Model, weights: str, plan: TrainingPlan, training: TrainingPictures
 ) -> None:
     if weights == "calibrated":
-        shown = batches.make_training_dataset(
-            training.table, batch_size=plan.batch_size, operations=(), seed=plan.seed
-        ).take(max(1, _CALIBRATION_PICTURES // plan.batch_size))
-        backbone.calibrate_batch_norm(model, (images for images, *_ in shown))
+        steps = max(1, _CALIBRATION_PICTURES // plan.batch_size)
+        backbone.calibrate_batch_norm(model, training.plain_batches_of_all(steps))
+        workers.take_from_chief(model.non_trainable_variables)
         return
     network = registry.MODELS[plan.model].backbone
     assert network is not None
@@ -242,9 +243,5 @@ def _start_backbone(
 
 
 def _build(plan: TrainingPlan, **own: Any) -> keras.Model:
-    return registry.MODELS[plan.model].build(
-        image_size=plan.image_size,
-        channels=plan.channels,
-        classes=len(plan.classes),
-        **own,
-    )
+    spec, classes = registry.MODELS[plan.model], len(plan.classes)
+    return spec.build(image_size=plan.image_size, channels=plan.channels, classes=classes, **own)

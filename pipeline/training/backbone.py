@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import google_crc32c
 import keras
-import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline.inputs.batches import make_table_dataset, make_training_dataset
+from pipeline.inputs.batches import make_table_dataset
 from pipeline.inputs.feature_table import FeatureTable
-from pipeline.inputs.operations import parse_augmentation
 from pipeline.inputs.pictures import PictureTable
-from pipeline.inputs.training_pictures import TrainingPictures
+from pipeline.inputs.training_pictures import TrainingPictures, join_batches
 from pipeline.training.fitting import run_phase
 from pipeline.training.frozen_graph import FrozenGraph
 from pipeline.training.phases import Phase, PhaseOutcome
 from pipeline.training.plan import TrainingPlan
 from pipeline.training.run import TrainingRun
-from pipeline.training.trunk_cache import BATCH_SIZE, Rows, affordable_views, fill_cache
-from pipeline.training.trunk_digest import digest_trunk
+from pipeline.training.trunk_cache import BATCH_SIZE
+from pipeline.training.trunk_features import first_augmented, read_through_trunk, without_boxes
 
 # Pooled features differ little from picture to picture: at 1e-3 a linear layer was far from done
 # after 20 epochs.
@@ -42,11 +39,6 @@ BATCH_NORM_MOMENTUM = 0.9
 _SHOWN = 8  # augmented pictures in TensorBoard
 # Of a step, against one of fine-tuning, as seen with Xception at 200 x 200.
 _HEAD_EFFORT, _FULL_EFFORT = 0.01, 10.0
-# What the trunk's answers depend on, besides the trunk.
-_FACTS = (
-    *("records_digest", "image_size", "channels", "resize", "standardize"),
-    *("labels_per_class", "augment", "seed"),
-)
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ def train_backbone(
         training: What to train on; pictures without a label are left out.
         validation: Pictures to watch.
         plan: What to do. Fewer views are taken than it says where space is short.
-        cache_dir: `<model>/trunk`, where the trunk's answers are kept for this and later trainings.
+        cache_dir: Where the trunk's answers are kept; `<model>/trunk` for later trainings, too.
         loss: Classification loss.
         run: The training, opened with `parts.whole`.
     """
@@ -112,7 +104,8 @@ def train_backbone(
         # Also when fine-tuning was finished before an interruption: the model keeps it.
         for norm in _norms(parts.blocks):
             norm.momentum = BATCH_NORM_MOMENTUM
-    work = _BackboneTraining(parts, training.labelled_table, validation, plan, cache_dir, loss, run)
+    labelled = tuple(part.labelled for part in training.divided())
+    work = _BackboneTraining(parts, labelled, validation, plan, cache_dir, loss, run)
     steps = {"head": work.head, "fine-tune": work.fine_tune, "full": work.full}
     # A finished phase is not asked for its data: the trunk may have changed since.
     return [run.outcome(phase.name) or steps[phase.name](phase) for phase in phases]
@@ -121,7 +114,7 @@ def train_backbone(
 @dataclass(frozen=True)
 class _BackboneTraining:
     parts: BackboneParts
-    training: PictureTable
+    training: tuple[TrainingPictures, ...]
     validation: PictureTable
     plan: TrainingPlan
     cache_dir: Path
@@ -130,21 +123,17 @@ class _BackboneTraining:
 
     def head(self, phase: Phase) -> PhaseOutcome:
         blocks = FrozenGraph(self.parts.blocks)
-        known, held_out = (table.through(blocks) for table in self._features)
-        return self._run_features(self.parts.head, known, held_out, phase)
+        known, held_out = self._features
+        pooled = [table.through(blocks) for table in known]
+        return self._run_features(self.parts.head, pooled, held_out.through(blocks), phase)
 
     def fine_tune(self, phase: Phase) -> PhaseOutcome:
         return self._run_features(self.parts.upper, *self._features, phase)
 
     def full(self, phase: Phase) -> PhaseOutcome:
         def batches(first_step: int) -> tf.data.Dataset:
-            return make_training_dataset(
-                self.training,
-                batch_size=self.plan.batch_size,
-                operations=parse_augmentation(self.plan.augment),
-                seed=self.plan.seed,
-                first_step=first_step,
-            ).map(_without_boxes)
+            drawn = join_batches([part.make_dataset(first_step) for part in self.training])
+            return drawn.map(without_boxes)
 
         # Inference mode: a few epochs at a low rate could not make up for other statistics.
         frozen = _norms(self.parts.trunk)
@@ -154,7 +143,7 @@ class _BackboneTraining:
             return run_phase(
                 self.parts.whole,
                 batches,
-                make_table_dataset(self.validation, batch_size=BATCH_SIZE).map(_without_boxes),
+                make_table_dataset(self.validation, batch_size=BATCH_SIZE).map(without_boxes),
                 phase=phase,
                 loss=self.loss,
                 metrics=["accuracy"],
@@ -166,13 +155,26 @@ class _BackboneTraining:
                 norm.trainable = True
 
     def _run_features(
-        self, model: keras.Model, known: FeatureTable, held_out: FeatureTable, phase: Phase
+        self,
+        model: keras.Model,
+        known: Sequence[FeatureTable],
+        held_out: FeatureTable,
+        phase: Phase,
     ) -> PhaseOutcome:
-        batch_size, seed = self.plan.batch_size, self.plan.seed
+        def batches(first_step: int) -> tf.data.Dataset:
+            return join_batches(
+                [
+                    table.make_training_dataset(
+                        part.batch_size, seed=part.seed, first_step=first_step
+                    )
+                    for part, table in zip(self.training, known, strict=True)
+                ]
+            )
+
         return run_phase(
             model,
-            lambda step: known.make_training_dataset(batch_size, seed=seed, first_step=step),
-            held_out.make_dataset(batch_size),
+            batches,
+            held_out.make_dataset(self.plan.batch_size),
             phase=phase,
             loss=self.loss,
             metrics=["accuracy"],
@@ -181,55 +183,17 @@ class _BackboneTraining:
         )
 
     @functools.cached_property
-    def _features(self) -> tuple[FeatureTable, FeatureTable]:
-        """The trunk's answers to the training and to the validation pictures."""
-        count, held_out = len(self.training.labels), len(self.validation.labels)
-        shape = self.parts.trunk.output_shape[1:]
-        views = affordable_views(
-            self.plan.views, pictures=count, held_out=held_out, feature_shape=shape
-        )
-        seen = [Rows(f"view-{v}", count, functools.partial(self._view, v)) for v in range(views)]
-        seen.append(Rows("validation", held_out, functools.partial(_plain, self.validation)))
-        folder = self.cache_dir / digest_trunk(self.parts.trunk, self._facts())
-        print(f"trunk: once over {views} views of {count} training pictures", flush=True)
-        rows = fill_cache(folder, FrozenGraph(self.parts.trunk), seen, feature_shape=shape)
-        return FeatureTable(tuple(rows[:views])), FeatureTable((rows[views],))
-
-    def _facts(self) -> dict[str, Any]:
-        # The pictures themselves as well: what augmentation does may change with this program.
-        images, _ = next(iter(self._view(1, 0)))
-        return {
-            **{name: getattr(self.plan, name) for name in _FACTS},
-            "batch_size": BATCH_SIZE,
-            "first_pictures": google_crc32c.value(images.numpy().tobytes()),
-        }
-
-    def _view(self, view: int, first_step: int) -> tf.data.Dataset:
-        """The first view shows the pictures as the model will see them; the others are drawn."""
-        if view == 0:
-            return _plain(self.training, first_step)
-        return make_training_dataset(
+    def _features(self) -> tuple[list[FeatureTable], FeatureTable]:
+        return read_through_trunk(
+            self.parts.trunk,
             self.training,
-            batch_size=BATCH_SIZE,
-            operations=parse_augmentation(self.plan.augment),
-            seed=int(np.random.default_rng([self.plan.seed, view]).integers(2**31)),
-            first_step=first_step,
-        ).map(_without_boxes)
+            self.validation,
+            plan=self.plan,
+            cache_dir=self.cache_dir,
+        )
 
     def _pictures(self) -> dict[str, npt.ArrayLike]:
-        images, _ = next(iter(self._view(1, 0)))
-        return {"augmented": images[:_SHOWN].numpy()}
-
-
-def _plain(table: PictureTable, first_step: int) -> tf.data.Dataset:
-    batches = make_table_dataset(table, batch_size=BATCH_SIZE)
-    return batches.skip(first_step).map(_without_boxes)
-
-
-def _without_boxes(
-    images: tf.Tensor, labels: tf.Tensor, *boxes: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    return images, labels
+        return {"augmented": first_augmented(self.training[0])[:_SHOWN]}
 
 
 def _norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

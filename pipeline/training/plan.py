@@ -201,12 +201,6 @@ def _autoencoder_values(settings: Settings, own: Any, manifest: Manifest) -> dic
 
 def _backbone_values(settings: Settings, own: Any, manifest: Manifest) -> dict[str, Any]:
     _refuse(settings, reconstruction_weight=-1, evidence_weight=1, pretraining="default")
-    if settings.distribute != "none" or settings.parts:
-        raise InputError(
-            f"--model={settings.model} trains on one machine only: what its frozen trunk says of "
-            "all pictures is computed once and kept there.",
-            "Leave out --distribute and --parts, or give --model=autoencoder.",
-        )
     if settings.epochs == settings.pretrain_epochs == settings.full_epochs == 0:
         raise InputError(
             "--epochs=0 --pretrain_epochs=0: there is nothing to train.", "Leave one of them out."

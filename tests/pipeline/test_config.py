@@ -280,6 +280,16 @@ def test_a_cluster_is_for_two_stages_and_the_chain(stage: str) -> None:
     assert found == {"records": chain.scheduler, "train": "", "predict": chain.scheduler}
 
 
+def test_the_size_of_a_shard_has_bounds_and_is_for_records(tmp_path: Path) -> None:
+    for value in (0, 4097):
+        with pytest.raises(InputError, match=f"--shard_mb={value} is too"):
+            Settings(stage="records", data_dir=tmp_path, shard_mb=value)
+    with pytest.raises(InputError, match="--shard_mb is for --stage=records and all, not for"):
+        Settings(stage="train", shard_mb=1)
+    chain = Settings(data_dir=tmp_path, work_dir=tmp_path.with_name("run"), shard_mb=1)
+    assert [chain.for_stage(stage).shard_mb for stage in ("records", "train")] == [1, 32]
+
+
 def test_many_machines_train_and_do_nothing_else(tmp_path: Path) -> None:
     Settings(stage="train", distribute="multiworker", parts=4)
     Settings(data_dir=tmp_path, distribute="mirrored")

@@ -52,6 +52,21 @@ def test_finished_shards_are_kept_and_the_bytes_are_the_same(
     assert {name: after[name] for name in finished} == finished
 
 
+@pytest.mark.parametrize("size", [SMALL_SHARD_BYTES // 2, 3 * SMALL_SHARD_BYTES])
+def test_a_run_that_goes_on_with_another_size_of_shards_leaves_no_trace_of_the_first(
+    tmp_path: Path, splits: Splits, write: Write, size: int
+) -> None:
+    folder = tmp_path / "records"
+    interrupt(folder, tmp_path, splits, write)
+    finished = inodes(folder)
+    write(folder, splits=splits, target_shard_bytes=size)
+    write(tmp_path / "fresh", splits=splits, target_shard_bytes=size)
+    assert read_all(folder) == read_all(tmp_path / "fresh")
+    kept = {name for name, inode in inodes(folder).items() if finished.get(name) == inode}
+    # A split that is one file at either size is the same file.
+    assert all(name.endswith("-00000-of-00001") for name in kept)
+
+
 @pytest.mark.parametrize("damage", ["a byte", "the end", "the notes", "the plan"])
 def test_a_finished_shard_that_is_not_what_it_should_be_is_written_again(
     tmp_path: Path, splits: Splits, write: Write, damage: str

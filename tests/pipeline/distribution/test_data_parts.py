@@ -47,8 +47,9 @@ def test_the_workers_together_have_what_one_alone_has(
 ) -> None:
     manifest, parts = manifest_of(counts), workers * share
     if len(counts) < parts:
-        with pytest.raises(InputError, match=f"in {len(counts)} files"):
+        with pytest.raises(InputError, match=f"in {len(counts)} files") as caught:
             deal_files(manifest, parts=parts, place=Place(0, workers))
+        assert "--stage=records with a smaller --shard_mb" in caught.value.remedy
         return
     whole = deal_files(manifest, parts=parts, place=Place())
     dealt = [deal_files(manifest, parts=parts, place=Place(i, workers)) for i in range(workers)]

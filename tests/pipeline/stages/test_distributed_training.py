@@ -31,6 +31,10 @@ FLAGS = [
     "--image_size=32", "--pretrain_epochs=2", "--epochs=5", "--batch_size=8",
     "--pretraining=masked", "--augment=flip|noise(0.02)", "--learning_rate=0.003",
 ]  # fmt: skip
+BACKBONE = [
+    "--model=xception", "--backbone_weights=calibrated", "--pretraining=default", "--views=2",
+    "--image_size=71", "--pretrain_epochs=1", "--epochs=2", "--full_epochs=1",
+]  # fmt: skip
 LAST_WORDS = "start all of them again"
 pytestmark = pytest.mark.skipif(
     not int(os.environ.get("NIOSCOPE_TRAINING_KILLS", "0")),
@@ -105,7 +109,7 @@ def start(
 
 
 def start_two(
-    folders: list[Path], *, seeds: tuple[int, int] = (0, 0)
+    folders: list[Path], *flags: str, seeds: tuple[int, int] = (0, 0)
 ) -> list[subprocess.Popen[str]]:
     """Two workers, each with a run directory of its own, as on machines that share no disk."""
     sockets = [socket.socket() for _ in folders]
@@ -115,19 +119,23 @@ def start_two(
     for one in sockets:
         one.close()
     return [
-        start(folder, f"--seed={seed}", cluster=cluster, place=Place(index, 2))
+        start(folder, f"--seed={seed}", *flags, cluster=cluster, place=Place(index, 2))
         for index, (folder, seed) in enumerate(zip(folders, seeds, strict=True))
     ]
 
 
 def finish(process: subprocess.Popen[str], status: int = 0) -> str:
-    output, _ = process.communicate(timeout=500)
+    try:
+        output, _ = process.communicate(timeout=800)
+    except subprocess.TimeoutExpired:
+        process.kill()  # The other worker then ends by itself.
+        raise
     assert process.returncode == status, output
     return output
 
 
-def history(work_dir: Path) -> list[dict[str, float]]:
-    with (work_dir / "autoencoder" / "history.csv").open() as file:
+def history(work_dir: Path, model: str = "autoencoder") -> list[dict[str, float]]:
+    with (work_dir / model / "history.csv").open() as file:
         return [
             {k: float(v) for k, v in row.items()
              if v and k not in ("phase", "seconds", "input_wait_fraction")}
@@ -155,6 +163,22 @@ def test_two_workers_train_as_one_does(tmp_path: Path, records: Path, two: list[
     for row, other in zip(wanted, found, strict=True):
         assert other == pytest.approx(row, abs=1e-3)
     assert wanted[-1]["val_loss"] < wanted[2]["val_loss"]
+
+
+@pytest.mark.timeout(1800)
+def test_two_workers_train_a_backbone_as_one_does(tmp_path: Path, records: Path) -> None:
+    folders = [make_run(tmp_path / name, records) for name in ("chief", "other", "alone")]
+    for process in start_two(folders[:2], *BACKBONE):
+        finish(process)
+    finish(start(folders[2], "--parts=2", *BACKBONE))
+    found, wanted = (history(folders[i], "xception") for i in (0, 2))
+    assert len(wanted) == 4
+    for row, other in zip(wanted, found, strict=True):
+        assert other == pytest.approx(row, abs=1e-3)
+    assert [path.name for path in folders[1].rglob("*")] == ["records"]
+    kept = [sorted(x.name for x in folders[i].glob("xception/trunk/*/*")) for i in (0, 2)]
+    assert kept[0] == ["validation.rows", "view-0-part-0-of-2.rows", "view-1-part-0-of-2.rows"]
+    assert set(kept[1]) - set(kept[0]) == {f"view-{view}-part-1-of-2.rows" for view in (0, 1)}
 
 
 def test_only_the_chief_writes(two: list[Path]) -> None:

@@ -14,6 +14,7 @@ from pipeline.stages.records import run
 from records.atomic import locked
 from records.errors import InputError
 from records.manifest import read_manifest, verify_shards
+from records.shards import BYTES_A_MB, TARGET_SHARD_BYTES
 from records.types import SPLITS
 
 
@@ -69,6 +70,28 @@ def test_records_are_written_and_summed_up(
     ]
     for name in ("audit.json", "audit.html", "rejects.csv"):
         assert (records / name).is_file()
+
+
+def test_smaller_shards_are_more_shards(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for label in ("io", "nio"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for index in range(10):
+            noise = rng.integers(0, 256, (500, 500), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "pictures" / label / f"{index}.bmp")
+    found = {}
+    for size in (1, 2, 32):
+        settings = Settings(
+            stage="records", data_dir=tmp_path / "pictures", work_dir=tmp_path / "run",
+            workers=1, shard_mb=size, near_duplicates=False, verify_pictures=False,
+        )  # fmt: skip
+        run(settings)
+        manifest = read_manifest(tmp_path / "run" / "records")
+        verify_shards(manifest)
+        found[size] = [shard.count for shard in manifest.shards["train"]]
+    assert Settings(stage="train").shard_mb * BYTES_A_MB == TARGET_SHARD_BYTES
+    # 12 pictures of 251,078 bytes are 3.01 MB.
+    assert found == {1: [3, 3, 3, 3], 2: [6, 6], 32: [12]}
 
 
 def test_a_broken_picture_is_set_aside_and_counted(

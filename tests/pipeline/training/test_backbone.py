@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.backbone import cut_model
 from models.losses import WeightedCrossEntropy
+from pipeline.distribution.data_parts import DataPart
 from pipeline.inputs.feature_table import row_type
 from pipeline.inputs.operations import parse_augmentation
 from pipeline.inputs.pictures import PictureTable
@@ -18,9 +19,11 @@ from pipeline.rundir import RunDir
 from pipeline.training.backbone import BackboneParts, plan_phases, train_backbone
 from pipeline.training.plan import TrainingPlan
 from pipeline.training.run import TrainingRun
+from pipeline.training.trunk_features import read_through_trunk
 from tests.pipeline.picture_tables import make_table
 
 SIDE, COUNT = 8, 40
+FIELDS = dataclasses.fields(PictureTable)
 PLAN = TrainingPlan(
     model="xception",
     classes=("dark", "bright"),
@@ -78,7 +81,13 @@ def tables(folder: Path) -> tuple[PictureTable, PictureTable]:
 class Training:
     """One training in a folder, and what it made."""
 
-    def __init__(self, folder: Path, plan: TrainingPlan = PLAN, labelled: int = COUNT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        plan: TrainingPlan = PLAN,
+        labelled: int = COUNT,
+        parts: tuple[DataPart, ...] = (),
+    ) -> None:
         self.model = build()
         self.before = self.values()
         self.table, validation = tables(folder)
@@ -91,6 +100,7 @@ class Training:
             plan.batch_size,
             parse_augmentation(plan.augment),
             plan.seed,
+            parts,
         )
         run_dir.checkpoint.model_dir.mkdir(parents=True, exist_ok=True)
         self.caches = run_dir.trunk_cache
@@ -217,3 +227,26 @@ def test_pictures_without_a_label_are_left_out(tmp_path: Path) -> None:
     plan = dataclasses.replace(only(pretrain_epochs=1), labels_per_class=5)
     training = Training(tmp_path, plan, labelled=10)
     assert training.rows("view-0")["label"].tolist() == [0] * 5 + [1] * 5
+
+
+def test_a_part_is_shown_to_the_trunk_as_if_it_were_alone(tmp_path: Path) -> None:
+    plan = dataclasses.replace(only(pretrain_epochs=1), parts=2)
+    training = Training(tmp_path, plan, parts=(DataPart(0, 24), DataPart(1, 16)))
+    first, second = (training.rows(f"view-1-part-{part}-of-2") for part in (0, 1))
+    assert sorted(first["label"]) == [0] * 20 + [1] * 4
+    assert second["label"].tolist() == [1] * 16
+    alone = dataclasses.replace(
+        training.table, **{x.name: getattr(training.table, x.name)[24:] for x in FIELDS}
+    )
+    pictures = TrainingPictures(
+        alone, np.arange(16), 4, parse_augmentation(plan.augment), plan.seed, (DataPart(1, 16),)
+    )
+    known, _ = read_through_trunk(
+        training.parts.trunk, pictures.divided(), alone, plan=plan, cache_dir=tmp_path / "alone"
+    )
+    np.testing.assert_array_equal(known[0].views[1]["features"], second["features"])
+    plain = np.concatenate(list(pictures.plain_batches_of_all(2)))
+    assert plain.shape == (8, SIDE, SIDE, 1)
+    assert all(
+        (np.abs(alone.images / 257 - picture).max((1, 2, 3)) < 0.01).any() for picture in plain
+    )

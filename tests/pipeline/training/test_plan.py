@@ -125,10 +125,10 @@ def test_there_are_as_many_parts_as_machines_unless_it_is_said() -> None:
         make_plan(six, MANIFEST, own, workers=4)
 
 
-@pytest.mark.parametrize("flags", [{"distribute": "mirrored"}, {"parts": 2}])
-def test_a_backbone_trains_on_one_machine(flags: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="--model=xception trains on one machine only"):
-        plan_for(model="xception", **flags)
+@pytest.mark.parametrize("model", ["autoencoder", "xception"])
+def test_every_model_trains_in_parts(model: str) -> None:
+    settings = Settings(stage="train", model=model, distribute="multiworker", batch_size=12)
+    assert make_plan(settings, MANIFEST, MODELS[model], workers=2).parts == 2
 
 
 def test_windows_are_for_the_autoencoder() -> None:
