@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.flag_checks import FOR_SOME_STAGES, check_flag, check_together
+from records.remote import Url
 
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
 TARGETS = ("tfrecord", "voc")
@@ -46,8 +47,9 @@ class Settings:
     """
 
     stage: str = _flag("all", "What to run.", choices=STAGES)
-    data_dir: Path | None = _flag(
-        None, "Folder of pictures: `sample` writes it, `records` reads it."
+    data_dir: Path | Url | None = _flag(
+        None,
+        "Folder of pictures: `sample` writes it, `records` reads it, from a URL such as gs:// too.",
     )
     layout: str = _flag("auto", "How data_dir is laid out.", choices=LAYOUTS)
     work_dir: Path = _flag(Path("run"), "Run directory: everything a run makes goes in here.")
@@ -195,7 +197,9 @@ class Settings:
         0, "For export: remove the oldest versions of ours beyond so many; 0: keep all.", least=0
     )
     images: str = _flag(
-        "", "For predict: a file, a folder, a glob, or - for a list on standard input."
+        "",
+        "For predict: a file, a folder, a glob, or - for a list on standard input; paths, or URLs "
+        "such as gs://.",
     )
     output_dir: Path | None = _flag(None, "For predict: copy the pictures into one folder a class.")
     sort_by: str = _flag(
@@ -238,5 +242,5 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """The flags as JSON values."""
-        values = dataclasses.asdict(self)
-        return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: str(v) if isinstance(v, Path | Url) else v for name, v in values.items()}
