@@ -72,7 +72,7 @@ def is_readable(place: Place) -> bool:
         return os.access(place, os.R_OK)
     try:
         return place.exists()
-    except OSError:
+    except (OSError, InputError):
         return False
 
 

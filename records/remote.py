@@ -12,6 +12,8 @@ import importlib
 import importlib.util
 import os
 import stat
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ _NUMBERS = {
     "UnauthenticatedError": errno.EACCES,
 }
 """What the operating system calls errors of TensorFlow; all others are faults of reading."""
+_one_load = threading.Lock()
 
 
 class Status(NamedTuple):
@@ -214,8 +217,10 @@ def _asking(url: Url) -> Iterator[Any]:
 
 @functools.cache
 def _load(scheme: str) -> Any:
-    load_tensorflow()
-    import tensorflow as tf
+    with _one_load:  # It turns the process's stderr aside for a while.
+        if "tensorflow" not in sys.modules:
+            load_tensorflow()
+        import tensorflow as tf
 
     schemes = tf.io.gfile.get_registered_schemes
     if scheme not in schemes() and importlib.util.find_spec("tensorflow_io"):
