@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import io
 import sys
+from functools import partial
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -16,10 +17,11 @@ from absl import app, flags, logging
 from models.registry import MODELS
 from pipeline.config import Settings
 from pipeline.distribution.tf_config import read_place
-from pipeline.quiet import load_tensorflow
 from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import GateError, InputError
+from records.places import locate, locate_here
+from records.quiet import load_tensorflow
 
 FLAGS = flags.FLAGS
 
@@ -71,7 +73,8 @@ def settings_from_flags() -> Settings:
         raise InputError("--work_dir is empty.", "Give a folder, or leave the flag out.")
     for field in dataclasses.fields(Settings):
         if str(field.type).startswith("Path"):
-            values[field.name] = Path(values[field.name]) if values[field.name] else None
+            find = locate if "Url" in str(field.type) else partial(locate_here, flag=field.name)
+            values[field.name] = find(values[field.name]) if values[field.name] else None
     return Settings(**values)
 
 

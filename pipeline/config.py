@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.flag_checks import FOR_SOME_STAGES, check_flag, check_together
+from records.remote import Url
 
 STAGES = ("sample", "records", "train", "eval", "explain", "export", "predict", "all")
 TARGETS = ("tfrecord", "voc")
@@ -46,8 +47,8 @@ class Settings:
     """
 
     stage: str = _flag("all", "What to run.", choices=STAGES)
-    data_dir: Path | None = _flag(
-        None, "Folder of pictures: `sample` writes it, `records` reads it."
+    data_dir: Path | Url | None = _flag(
+        None, "Folder of pictures (or URL, such as gs://) that `records` reads or `sample` writes."
     )
     layout: str = _flag("auto", "How data_dir is laid out.", choices=LAYOUTS)
     work_dir: Path = _flag(Path("run"), "Run directory: everything a run makes goes in here.")
@@ -195,7 +196,8 @@ class Settings:
         0, "For export: remove the oldest versions of ours beyond so many; 0: keep all.", least=0
     )
     images: str = _flag(
-        "", "For predict: a file, a folder, a glob, or - for a list on standard input."
+        "",
+        "For predict: a file, folder or glob, as path or URL, or - for a list on standard input.",
     )
     output_dir: Path | None = _flag(None, "For predict: copy the pictures into one folder a class.")
     sort_by: str = _flag(
@@ -244,5 +246,5 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """The flags as JSON values."""
-        values = dataclasses.asdict(self)
-        return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: str(v) if isinstance(v, Path | Url) else v for name, v in values.items()}

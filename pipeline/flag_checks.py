@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.inputs.operations import parse_augmentation
 from records.cluster import require_cluster
 from records.errors import InputError
+from records.places import locate
+from records.remote import Url
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
@@ -88,12 +90,19 @@ def _check_folders(settings: Settings) -> None:
         raise InputError(
             f"--stage={settings.stage} needs the folder of pictures.", "Add --data_dir=FOLDER."
         )
+    if settings.stage == "sample" and isinstance(settings.data_dir, Url):
+        raise InputError(
+            f"--data_dir={settings.data_dir} is a URL, and --stage=sample writes to a folder.",
+            "Give a folder of this machine, and copy what was drawn to the URL.",
+        )
     if settings.data_dir is None or settings.stage not in ("records", "all"):
         return
     if not settings.data_dir.is_dir():
         raise InputError(
             f"--data_dir={settings.data_dir} is no folder.", "Give the folder of the pictures."
         )
+    if isinstance(settings.data_dir, Url):
+        return
     if settings.work_dir.resolve().is_relative_to(settings.data_dir.resolve()):
         raise InputError(
             f"--work_dir={settings.work_dir} lies in --data_dir={settings.data_dir}: what a run "
@@ -171,6 +180,11 @@ def _check_stage(settings: Settings) -> None:
         raise InputError(
             "--stage=predict needs pictures to judge.",
             "Add --images=FILE, --images=FOLDER or --images='FOLDER/*.png'.",
+        )
+    if settings.watch and isinstance(locate(settings.images), Url):
+        raise InputError(
+            f"--watch looks at a folder of this machine, and --images={settings.images} is a URL.",
+            "Leave --watch out and give the same command from time to time, or mount the folder.",
         )
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.quiet import ONEDNN_SWITCH
 from records.manifest import file_digest
+from records.quiet import ONEDNN_SWITCH
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "tf-keras-vis", "pillow", "lxml")
 

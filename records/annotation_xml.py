@@ -5,15 +5,14 @@ What `records.voc` reads an annotation with. Nothing here knows what the element
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Collection
-from pathlib import Path
 
 from lxml import etree
 
 from records.listing import CONTROL_CHARACTERS
+from records.places import Place, read_at_most
 
 MAX_XML_BYTES = 16 * 1024 * 1024
 """About 50,000 boxes; what is larger is no annotation of one picture."""
@@ -37,20 +36,19 @@ class UnsafeAnnotationError(AnnotationError):
     """An annotation was not read because its XML has a DOCTYPE."""
 
 
-def read_xml(path: Path) -> bytes:
+def read_xml(path: Place) -> bytes:
     """Reads a file of at most `MAX_XML_BYTES`.
 
     Raises:
         AnnotationError: It cannot be read, or is larger.
     """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_XML_BYTES:
-                raise AnnotationError(f"the file is larger than {MAX_XML_BYTES // 2**20} MiB")
-            return file.read(size)
+        xml = read_at_most(path, MAX_XML_BYTES)
     except OSError as error:
         raise AnnotationError(f"the file cannot be read: {error.strerror}") from error
+    if len(xml) > MAX_XML_BYTES:
+        raise AnnotationError(f"the file is larger than {MAX_XML_BYTES // 2**20} MiB")
+    return xml
 
 
 def parse_root(xml: bytes) -> etree._Element:

@@ -22,6 +22,7 @@ from records.fingerprints import FINGERPRINT_DTYPE, FINGERPRINT_LENGTH
 from records.groups import Groups, form_groups
 from records.layouts import Discovery
 from records.opening import HISTOGRAM_BINS, Look, Opened, open_samples
+from records.places import Place
 from records.remarks import remark_on_classes, remark_on_samples
 from records.sheets import format_csv
 from records.types import Example, Finding, Sample, build_objects
@@ -51,7 +52,7 @@ class Audit:
         is_compared: Whether near-duplicates were looked for.
     """
 
-    source: Path
+    source: Place
     layout: str
     classes: tuple[str, ...]
     box_classes: tuple[str, ...]

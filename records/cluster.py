@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import os
 import pickle
 import re
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from records.ahead import map_ahead
 from records.elsewhere import SENT_WITH, Order, read_facts, require_alike
 from records.errors import InputError
+from records.places import Place, is_readable
 from records.workers import TASKS_AHEAD, Workers, cut
 
 if TYPE_CHECKING:
@@ -48,10 +47,10 @@ class ClusterWorkers(Workers):
             has another version of Dask.
     """
 
-    def __init__(self, scheduler: str, *, seen: Sequence[Path] = ()) -> None:
+    def __init__(self, scheduler: str, *, seen: Sequence[Place] = ()) -> None:
         super().__init__()
         self._scheduler = scheduler
-        self._seen = tuple(path for path in seen if os.access(path, os.R_OK))
+        self._seen = tuple(path for path in seen if is_readable(path))
         self._client: Client | None = None
 
     def _open(self) -> None:
@@ -67,7 +66,7 @@ class ClusterWorkers(Workers):
         work: Callable[[_Task], _Result],
         tasks: Sequence[_Task],
         *,
-        seen: Sequence[Path] = (),
+        seen: Sequence[Place] = (),
         together: int = 1,
     ) -> Generator[_Result, None, None]:
         """As `Workers.map`; a worker that is not like this process is an error.

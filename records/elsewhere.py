@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import os
 import pickle
 import socket
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from records.errors import InputError
+from records.places import is_readable, locate
 
 SENT_WITH = ("dask", "distributed", "cloudpickle", "msgpack", "tornado")
 """Packages that must be the same all the way to a worker."""
@@ -62,11 +62,11 @@ def carry_out(facts: Mapping[str, str], seen: Sequence[str], payload: bytes) -> 
     who = f"The worker on {socket.gethostname()}"
     require_alike(who, read_facts(), facts)
     for path in seen:
-        if not os.access(path, os.R_OK):
+        if not is_readable(locate(path)):
             raise InputError(
                 f"{who} cannot read {path}, which was there when the run began.",
                 "Give every machine the same file system under the same paths, and its workers "
-                "the right to read and write there.",
+                "the right to read and write there; for a URL the same plugin and credentials.",
             )
     work, tasks = pickle.loads(payload)
     return pickle.dumps([work(task) for task in tasks])

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from records import faults
 from records.errors import InputError, picture_changed
 from records.near_duplicates import NearPair, find_near_duplicates
 from records.pictures import PictureError, probe_pixels, read_file
+from records.places import Place
 from records.time_limit import limiting
 from records.types import Example, Finding
 from records.workers import Workers
@@ -57,7 +57,7 @@ def form_groups(
     examples: Sequence[Example],
     fingerprints: npt.NDArray[np.float16] | None,
     *,
-    source: Path,
+    source: Place,
     workers: Workers | None = None,
     group_regex: str = "",
 ) -> tuple[Groups, list[Finding]]:
@@ -99,7 +99,7 @@ def form_groups(
     return groups, [_report(examples, pair) for pair in _find_joining(len(paths), pairs)]
 
 
-def _load(source: Path, source_id: str) -> npt.NDArray[np.uint8]:
+def _load(source: Place, source_id: str) -> npt.NDArray[np.uint8]:
     try:
         return probe_pixels(read_file(source / source_id))[1]
     except PictureError as error:

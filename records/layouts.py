@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from records import faults, layout_classes, layout_voc
 from records.errors import InputError
 from records.listing import Tree
+from records.places import Place
 from records.types import Finding, Sample
 
 _NAMES_SHOWN = 8
@@ -30,7 +30,7 @@ class Discovery:
         findings: What is wrong with the folder, ordered by path.
     """
 
-    source: Path
+    source: Place
     layout: str
     samples: tuple[Sample, ...]
     findings: tuple[Finding, ...]
@@ -59,7 +59,7 @@ _DISTINCT = (
 _LAYOUTS = {layout.name: layout for layout in (*_DISTINCT, _FOLDERS)}
 
 
-def find_samples(data_dir: Path, layout: str = "auto") -> Discovery:
+def find_samples(data_dir: Place, layout: str = "auto") -> Discovery:
     """Finds the pictures of a data folder.
 
     A published validation split is called `test` when no test split was published with it: it is

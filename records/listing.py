@@ -10,10 +10,11 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
 
 from records import faults
 from records.errors import InputError
+from records.places import Place, scan, walk
+from records.remote import Entry, Url
 from records.types import Finding, Split
 
 SPLIT_NAMES: dict[str, Split] = {
@@ -34,6 +35,8 @@ PICTURE_EXTENSIONS = frozenset(_READ_EXTENSIONS + _OTHER_EXTENSIONS)
 audit says that they cannot be used."""
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Categories Cc, Zl and Zp of Unicode: what breaks a line or a terminal."""
+
+_Entry = os.DirEntry[str] | Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,8 @@ class Tree:
         root: The data folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root = root
-        self._real_root = root.resolve()
         self._listings: dict[str, Listing] = {}
 
     def list(self, folder: str = "") -> Listing:
@@ -96,7 +98,7 @@ class Tree:
         """Pictures in a folder and all folders below it; links to folders are not followed."""
         return sum(
             sum(_find_kind(name) == "picture" and name[0] != "." for name in names)
-            for _, _, names in os.walk(self.root / folder, followlinks=False)
+            for _, _, names in walk(self.root / folder)
         )
 
     def _scan(self, folder: str) -> Listing:
@@ -123,7 +125,7 @@ class Tree:
             findings=tuple(findings),
         )
 
-    def _check_name(self, entry: os.DirEntry[str], path: str) -> Finding | None:
+    def _check_name(self, entry: _Entry, path: str) -> Finding | None:
         if entry.name.isascii() and entry.name.isprintable():
             return None
         try:
@@ -138,13 +140,13 @@ class Tree:
             reason += f"; the {self.count_pictures_below(path)} pictures in it are not used"
         return faults.BAD_NAME.found(_escape(path), reason)
 
-    def _check_link(self, entry: os.DirEntry[str], path: str) -> Finding | None:
-        if not entry.is_symlink():
+    def _check_link(self, entry: _Entry, path: str) -> Finding | None:
+        if isinstance(self.root, Url) or not entry.is_symlink():
             return None
         target = self.root / path
         if not target.exists():
             return faults.BAD_LINK.found(_escape(path), "the link leads nowhere")
-        if not target.resolve().is_relative_to(self._real_root):
+        if not target.resolve().is_relative_to(self.root.resolve()):
             reason = "the link leads out of the data folder and was not followed"
             return faults.BAD_LINK.found(_escape(path), reason)
         return None
@@ -189,9 +191,10 @@ def _escape(path: str) -> str:
     )
 
 
-def _list_visible(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        visible = [item for item in entries if item.name[0] != "." and item.name != "__MACOSX"]
+def _list_visible(folder: Place) -> list[_Entry]:
+    visible: list[_Entry] = [
+        item for item in scan(folder) if item.name[0] != "." and item.name != "__MACOSX"
+    ]
     return sorted(visible, key=lambda entry: entry.name)
 
 

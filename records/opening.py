@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from records.fingerprints import fingerprint
 from records.listing import extension_of
 from records.pictures import PictureError, PictureFacts, fits_extension, probe_header, probe_pixels
 from records.pictures import read_file as read_picture
+from records.places import Place
 from records.types import Annotation, Finding, FlatObject, Sample, flatten_objects
 from records.voc import AnnotationError, UnsafeAnnotationError, read_annotation
 
@@ -57,7 +57,7 @@ class Look:
         describe: Whether to make the fingerprint of what was decoded.
     """
 
-    source: Path
+    source: Place
     verify: bool
     describe: bool
 
@@ -121,7 +121,7 @@ def _open_picture(
     return facts, grey, found
 
 
-def _open_annotation(source: Path, sample: Sample) -> tuple[Annotation | None, list[Finding]]:
+def _open_annotation(source: Place, sample: Sample) -> tuple[Annotation | None, list[Finding]]:
     if sample.annotation is None:
         return None, []
     fault = faults.BROKEN_ANNOTATION

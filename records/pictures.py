@@ -11,10 +11,8 @@ Transparency is left out in all, as TensorFlow does.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,7 @@ from records.orientation import swaps_sides, turn_pixels
 from records.orientation import turn_box as turn_box
 from records.pixels import GREY_TOLERANCE as GREY_TOLERANCE
 from records.pixels import encode_png, measure_luma
+from records.places import Place, read_at_most
 
 MAX_FILE_BYTES = 2**28
 """An uncompressed colour picture of `MAX_PIXELS`."""
@@ -81,17 +80,14 @@ class PictureFacts:
     remarks: tuple[tuple[Fault, str], ...]
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Place) -> bytes:
     """Reads a file, but no more of it than a picture may have.
 
     Raises:
         PictureError: It cannot be read, or is too large.
     """
     try:
-        with path.open("rb") as file:
-            # Room for what is asked for is made before it is read.
-            size = os.fstat(file.fileno()).st_size
-            encoded = file.read(min(size, MAX_FILE_BYTES) + 1)
+        encoded = read_at_most(path, MAX_FILE_BYTES)
     except OSError as error:
         raise PictureError(
             faults.UNREADABLE_PICTURE, f"the file cannot be read: {error.strerror}"

@@ -18,7 +18,8 @@ import PIL
 from records.atomic import replacing
 from records.errors import InputError, picture_changed
 from records.manifest import SCHEMA_VERSION, Shard, file_digest, read_manifest
-from records.pictures import PictureError, encode_stored
+from records.pictures import MAX_FILE_BYTES, PictureError, encode_stored
+from records.places import Place, read_at_most
 from records.schema import encode_example
 from records.tfrecord import frame
 from records.types import SPLITS, Example, Split, flatten_objects
@@ -50,7 +51,7 @@ class ShardTask(NamedTuple):
 
 
 def write_shard(
-    source: Path,
+    source: Place,
     folder: Path,
     classes: tuple[str, ...],
     box_classes: tuple[str, ...],
@@ -135,7 +136,7 @@ def _link(found: Path, path: Path) -> None:
 
 
 def _write(
-    source: Path,
+    source: Place,
     path: Path,
     classes: Sequence[str],
     box_classes: Sequence[str],
@@ -154,11 +155,11 @@ def _write(
     return Shard(file=path.name, count=len(examples), sha256=digest.hexdigest(), plan=plan)
 
 
-def _read_picture(source: Path, example: Example) -> bytes:
+def _read_picture(source: Place, example: Example) -> bytes:
     """Reads what a record holds and proves that it is made of what was audited."""
     path = source / example.source_id
     try:
-        encoded = path.read_bytes()
+        encoded = read_at_most(path, MAX_FILE_BYTES)
     except OSError as error:
         raise InputError(
             f"{path} can no longer be read: {error.strerror}.",

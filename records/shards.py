@@ -22,6 +22,7 @@ from records import tfds_metadata
 from records.atomic import open_own, write_json, write_text
 from records.errors import InputError
 from records.manifest import MANIFEST_NAME, Manifest, Shard, withdraw_manifest
+from records.places import Place
 from records.shard_plan import SHARD_ENDING, cut_into_shards, name_shard
 from records.shard_writing import PROGRESS_NAME, ShardTask, format_note, read_finished, write_shard
 from records.split import order_by_content
@@ -45,7 +46,7 @@ _OTHER_FILES = (
 def write_records(
     records_dir: Path,
     *,
-    source: Path,
+    source: Place,
     name: str,
     layout: str,
     classes: Sequence[str],

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
 from lxml import etree
 
@@ -20,6 +19,7 @@ from records.annotation_xml import AnnotationError as AnnotationError
 from records.annotation_xml import UnsafeAnnotationError as UnsafeAnnotationError
 from records.annotation_xml import list_fields, parse_root, read_text, read_xml
 from records.listing import CONTROL_CHARACTERS
+from records.places import Place
 from records.types import AnnotatedObject, Annotation, BoundingBox
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -81,7 +81,7 @@ def parse_annotation(xml: bytes) -> Annotation:
     )
 
 
-def read_annotation(path: Path) -> Annotation:
+def read_annotation(path: Place) -> Annotation:
     """Reads a VOC annotation from a file.
 
     Raises:
@@ -90,7 +90,7 @@ def read_annotation(path: Path) -> Annotation:
     return parse_annotation(read_xml(path))
 
 
-def read_origin(path: Path) -> tuple[str, str]:
+def read_origin(path: Place) -> tuple[str, str]:
     """What a file says its picture is called: `<folder>` and `<filename>`, NFC, empty when absent.
 
     Only these two are read, so that an annotation broken elsewhere can still be matched.

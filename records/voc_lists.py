@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from records import faults
 from records.errors import InputError
@@ -16,6 +15,7 @@ from records.listing import (
     parent_of,
     stem_of,
 )
+from records.places import Place, read_at_most
 from records.types import SPLITS, Finding, Split
 
 MAX_LIST_BYTES = 2**28
@@ -71,19 +71,20 @@ def _find_lists(tree: Tree, devkit: str) -> tuple[list[str], list[Finding]]:
     return texts, [*findings, *tree.list(folder).findings]
 
 
-def _read_list(path: Path, names: set[str]) -> tuple[set[str], list[str]]:
+def _read_list(path: Place, names: set[str]) -> tuple[set[str], list[str]]:
     """Splits a list into names that are there and names that are not."""
     try:
-        if path.stat().st_size > MAX_LIST_BYTES:
-            raise InputError(
-                f"The list {path} is larger than {MAX_LIST_BYTES // 2**20} MiB.",
-                "Put a list of pictures in its place, one name a line.",
-            )
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        content = read_at_most(path, MAX_LIST_BYTES)
     except OSError as error:
         raise InputError(
             f"The list {path} cannot be read: {error.strerror}.", "Change its permissions."
         ) from error
+    if len(content) > MAX_LIST_BYTES:
+        raise InputError(
+            f"The list {path} is larger than {MAX_LIST_BYTES // 2**20} MiB.",
+            "Put a list of pictures in its place, one name a line.",
+        )
+    lines = content.decode("utf-8-sig", errors="replace").splitlines()
     read = [_find_name(compose(line.strip()), names) for line in lines if line.strip()]
     return {name for name in read if name in names}, [name for name in read if name not in names]
 

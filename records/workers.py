@@ -15,12 +15,12 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from records.ahead import map_ahead
 from records.errors import InputError
+from records.places import Place
 
 TASKS_AHEAD = 256
 """Tasks that are under way or whose results wait for their turn, at most: what is held in memory
@@ -69,7 +69,7 @@ class Workers:
         work: Callable[[_Task], _Result],
         tasks: Sequence[_Task],
         *,
-        seen: Sequence[Path] = (),
+        seen: Sequence[Place] = (),
         together: int = 1,
     ) -> Generator[_Result, None, None]:
         """Yields `work(task)` in the order of the tasks, as soon as each is there.

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as pipeline.quiet does
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as records.quiet does
 os.environ.setdefault("MPLBACKEND", "Agg")
 # How long an example takes says more of the machine than of the code; a test has a timeout.
 hypothesis.settings.register_profile("nioscope", deadline=None)

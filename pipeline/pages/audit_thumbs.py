@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,6 +14,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.figures.overlay import draw_boxes
 from pipeline.pages.page import data_uri
+from records.pictures import read_file
+from records.places import Place
 from records.types import AnnotatedObject
 
 THUMBNAIL_PX = 200
@@ -60,7 +61,7 @@ class Thumbnail:
     remark: str = ""
 
 
-def make_thumbnails(source: Path, wanted: Sequence[Wanted]) -> list[Thumbnail | None]:
+def make_thumbnails(source: Place, wanted: Sequence[Wanted]) -> list[Thumbnail | None]:
     """A thumbnail of each picture, in order; None for one that cannot be opened any more.
 
     Args:
@@ -71,7 +72,7 @@ def make_thumbnails(source: Path, wanted: Sequence[Wanted]) -> list[Thumbnail | 
         return list(threads.map(lambda item: _make_thumbnail(source, item), wanted))
 
 
-def _make_thumbnail(source: Path, wanted: Wanted) -> Thumbnail | None:
+def _make_thumbnail(source: Place, wanted: Wanted) -> Thumbnail | None:
     try:
         small, scale, remark = _open_small(source / wanted.source_id, is_turned=wanted.is_turned)
     except Exception:  # Pillow raises about ten kinds on a file that changed since the audit.
@@ -80,10 +81,10 @@ def _make_thumbnail(source: Path, wanted: Wanted) -> Thumbnail | None:
     return Thumbnail(_encode(small), *small.size, remark)
 
 
-def _open_small(path: Path, *, is_turned: bool) -> tuple[Image.Image, float, str]:
+def _open_small(path: Place, *, is_turned: bool) -> tuple[Image.Image, float, str]:
     """The picture as RGB of `THUMBNAIL_PX`, its size over the original's, and a remark."""
     picture: Image.Image
-    with Image.open(path, formats=_FORMATS) as picture:
+    with Image.open(io.BytesIO(read_file(path)), formats=_FORMATS) as picture:
         picture.info.pop("xmp", None)  # Pillow would turn by it; the records do not.
         longest_px = max(picture.size)
         is_deep = picture.mode.startswith(("I", "F"))

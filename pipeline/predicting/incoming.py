@@ -24,6 +24,8 @@ from records.ahead import map_ahead
 from records.errors import InputError
 from records.listing import PICTURE_EXTENSIONS
 from records.pictures import PictureError, encode_stored, probe_bytes, probe_header, read_file
+from records.places import Place, locate, walk
+from records.remote import Url
 
 STANDARD_INPUT = "-"
 BATCH_SIZE = 32
@@ -53,7 +55,7 @@ class Picture:
             where the file system does not say.
     """
 
-    path: Path
+    path: Place
     encoded: bytes
     sha256: str = ""
     problem: str = ""
@@ -61,7 +63,7 @@ class Picture:
     stamp: tuple[int, int] = (0, 0)
 
 
-def find_pictures(images: str) -> list[Path]:
+def find_pictures(images: str) -> list[Place]:
     """The pictures that `--images` means: a file, a folder with all below it, a glob, or a list.
 
     The list comes on standard input for `-`: one path a line, or divided by NUL as `find -print0`
@@ -72,7 +74,7 @@ def find_pictures(images: str) -> list[Path]:
     Raises:
         InputError: There are none, or a folder cannot be read.
     """
-    place = Path(images)
+    place = locate(images)
     try:
         if images == STANDARD_INPUT:
             found = _parse_list(sys.stdin.buffer.read())
@@ -81,7 +83,7 @@ def find_pictures(images: str) -> list[Path]:
         elif place.exists() or place.is_symlink():
             found = [place]
         else:
-            found = sorted(_match(images))
+            found = sorted(place.match() if isinstance(place, Url) else _match(str(place)))
     except OSError as error:
         raise InputError(
             f"--images={images} cannot be looked through: {error.filename}: {error.strerror}.",
@@ -96,21 +98,23 @@ def find_pictures(images: str) -> list[Path]:
     return found
 
 
-def walk_pictures(place: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+def walk_pictures(
+    place: Place, on_error: Callable[[OSError], None] | None = None
+) -> Iterator[Place]:
     """What in a folder and below it is called like a picture, folders too: they are told of.
 
     Args:
         place: The folder.
         on_error: What is done about a folder that cannot be read; without it, it is raised.
     """
-    for folder, folders, names in os.walk(place, onerror=on_error or _raise):
+    for folder, folders, names in walk(place, on_error or _raise):
         folders[:] = filter(_is_visible, folders)
-        for path in map(Path(folder).joinpath, filter(_is_visible, [*names, *folders])):
+        for path in (folder / name for name in [*names, *folders] if _is_visible(name)):
             if path.suffix.lower() in PICTURE_EXTENSIONS:
                 yield path
 
 
-def read_batches(paths: Iterable[Path]) -> Iterator[list[Picture]]:
+def read_batches(paths: Iterable[Place]) -> Iterator[list[Picture]]:
     """Reads and looks through pictures ahead of whoever takes them.
 
     What is ahead is bounded in number and bytes; a batch is bounded in number and pixels, so that
@@ -133,7 +137,7 @@ def read_batches(paths: Iterable[Path]) -> Iterator[list[Picture]]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Place) -> Picture:
     """Reads a picture and decodes it once, so that what the model is given is known to be whole."""
     stamp = (0, 0)
     try:
@@ -158,7 +162,7 @@ def read_picture(path: Path) -> Picture:
         return Picture(path, b"", problem=error.reason, stamp=stamp)
 
 
-def path_text(path: Path) -> str:
+def path_text(path: Place) -> str:
     """The path as text that can be written: a file system may hold names that are no UTF-8."""
     return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -177,16 +181,16 @@ def _gather(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield batch
 
 
-def _weigh(path: Path) -> int:
+def _weigh(path: Place) -> int:
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
 
-def _parse_list(content: bytes) -> list[Path]:
+def _parse_list(content: bytes) -> list[Place]:
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
-    return list(dict.fromkeys(Path(os.fsdecode(line)) for line in lines if line.strip()))
+    return list(dict.fromkeys(locate(os.fsdecode(line)) for line in lines if line.strip()))
 
 
 def _raise(error: OSError) -> NoReturn:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.predicting.shard_judging import judge_shard
 from pipeline.serving.saved_model import ServedModel, Signature, shorten_reason
 from records.ahead import map_by_threads
 from records.cluster import ClusterWorkers
+from records.places import Place, is_readable
 from records.workers import cut
 
 _BATCHES_AHEAD = 2
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def judge_pictures(
-    served: ServedModel, paths: Sequence[Path], *, scheduler: str = ""
+    served: ServedModel, paths: Sequence[Place], *, scheduler: str = ""
 ) -> Generator[Outcome, None, None]:
     """Yields what becomes of pictures, batch by batch and in order.
 
@@ -70,7 +70,7 @@ def judge_pictures(
         yield from judge_ahead(served.answer, read_batches(paths))
         return
     work = functools.partial(judge_shard, served.path.absolute(), served.digest, Path.cwd())
-    readable = (path for path in paths if os.access(path, os.R_OK))
+    readable = (path for path in paths if is_readable(path))
     seen = [served.path / "saved_model.pb", *itertools.islice(readable, 1)]
     with (
         ClusterWorkers(scheduler, seen=seen) as workers,

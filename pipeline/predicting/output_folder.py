@@ -20,6 +20,7 @@ from pipeline.predicting.answer_files import JSON_LINES, PREDICTIONS
 from pipeline.predicting.answer_log import is_of_a_watch
 from records.atomic import locked, remove_tree
 from records.errors import InputError
+from records.places import Place, locate
 from records.untrusted import read_json, require_file
 
 COPIES, OVERLAYS = "copies.json", "overlays"
@@ -27,7 +28,7 @@ _LOCK = ".predict.lock"
 _DRAFT = re.compile(r"\.draft-[a-z0-9_]{8}(\..*)?")  # as `records.atomic.replacing` names them
 
 
-def require_apart(output: Path, images: str, pictures: Sequence[Path], *, copies: bool) -> None:
+def require_apart(output: Path, images: str, pictures: Sequence[Place], *, copies: bool) -> None:
     """Looks whether answers written to `output` could reach the pictures themselves.
 
     Args:
@@ -40,11 +41,12 @@ def require_apart(output: Path, images: str, pictures: Sequence[Path], *, copies
         InputError: They could: a picture lies in `output`, or copies would lie among pictures.
     """
     target = _resolve(output)
-    parents = {path.parent for path in pictures}
-    is_folder = Path(images).is_dir()
-    places = {Path(images)} if is_folder else parents
+    here = [path for path in pictures if isinstance(path, Path)]  # Others cannot be reached.
+    parents = {path.parent for path in here}
+    place = locate(images)
+    places = {place} if isinstance(place, Path) and place.is_dir() else parents
     among = copies and any(target.is_relative_to(_resolve(place)) for place in places)
-    reached = {*parents, *places, *(path for path in pictures if path.is_symlink())}
+    reached = {*parents, *places, *(path for path in here if path.is_symlink())}
     if among or any(_resolve(path).is_relative_to(target) for path in reached):
         raise InputError(
             f"The output folder {output} and the pictures of --images={images} lie in one another.",

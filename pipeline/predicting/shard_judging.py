@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.predicting.incoming import Picture, read_batches
-from pipeline.quiet import load_tensorflow
 from records.errors import InputError
+from records.places import Place
+from records.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     from pipeline.predicting.judging import Outcome
@@ -28,7 +29,7 @@ _one_shard = threading.Lock()  # The model takes all cores by itself.
 
 
 def judge_shard(
-    saved_model: Path, digest: str, folder: Path, paths: Sequence[Path]
+    saved_model: Path, digest: str, folder: Path, paths: Sequence[Place]
 ) -> list[Outcome]:
     """Judges pictures in the batches that they are in on one machine.
 
@@ -67,7 +68,7 @@ def _load(saved_model: Path, digest: str) -> ServedModel:
     return served
 
 
-def _lighten(outcome: Outcome, names: Iterator[Path]) -> Outcome:
+def _lighten(outcome: Outcome, names: Iterator[Place]) -> Outcome:
     def lighten(picture: Picture) -> Picture:
         return dataclasses.replace(picture, path=next(names), encoded=b"")
 

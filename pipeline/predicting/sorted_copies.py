@@ -18,6 +18,8 @@ from pipeline.predicting.answer_files import JSON_LINES, PREDICTIONS, REJECTS, A
 from pipeline.predicting.incoming import path_text
 from pipeline.predicting.output_folder import COPIES, OVERLAYS
 from records.atomic import replacing, write_json
+from records.pictures import MAX_FILE_BYTES
+from records.places import Place, read_at_most
 
 _OWN_NAMES = (PREDICTIONS, JSON_LINES, REJECTS, COPIES, OVERLAYS, DRIFT)
 
@@ -37,17 +39,20 @@ def list_copies(folder: Path, copies: Iterable[Path]) -> None:
     write_json(folder / COPIES, [path.relative_to(folder).as_posix() for path in copies])
 
 
-def copy_picture(picture: Path, target: Path) -> None:
+def copy_picture(picture: Place, target: Path) -> None:
     """Copies a picture, whole or not at all.
 
     Raises:
         OSError: It cannot be read or written.
     """
     with replacing(target) as draft:
-        shutil.copyfile(picture, draft)
+        if isinstance(picture, Path):
+            shutil.copyfile(picture, draft)
+        else:
+            draft.write_bytes(read_at_most(picture, MAX_FILE_BYTES))
 
 
-def copy_logged(folder: Path, answers: Iterable[Answer], pictures: Iterable[Path]) -> None:
+def copy_logged(folder: Path, answers: Iterable[Answer], pictures: Iterable[Place]) -> None:
     """Makes the copies that answers of a watch name, where they are missing.
 
     A picture that is no longer there, or no longer the one that was judged, is passed by: a line
@@ -83,7 +88,7 @@ class CopyPlan:
         self._taken = {str(folder / name).casefold() for name in taken}
         self._numbers: dict[str, int] = {}
 
-    def place(self, picture: Path, class_folder: str) -> Path:
+    def place(self, picture: Place, class_folder: str) -> Path:
         """Where the copy of `picture` goes, which is no place of another."""
         # Some file systems hold names that are no text, and lists cannot.
         name = Path(path_text(Path(picture.name)))

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.predicting.answer_log import Known
 from pipeline.predicting.incoming import path_text, walk_pictures
+from records.places import Place
 
 if TYPE_CHECKING:
     from pipeline.predicting.incoming import Picture
@@ -57,9 +58,9 @@ class Arrivals:
     ) -> None:
         self._folder, self._known = folder, known
         self._patience_seconds, self._clock = patience_seconds, clock
-        self._still: dict[Path, tuple[_Stamp, float]] = {}
+        self._still: dict[Place, tuple[_Stamp, float]] = {}
 
-    def look(self) -> list[Path]:
+    def look(self) -> list[Place]:
         """Looks through the folder.
 
         Returns:
@@ -126,7 +127,7 @@ def until_told() -> Iterator[threading.Event]:
 
 def look_until(
     told: threading.Event, arrivals: Arrivals, *, look_seconds: float = LOOK_SECONDS
-) -> Iterator[list[Path]]:
+) -> Iterator[list[Place]]:
     """Yields what may be read at each look that finds something, until `told` is set."""
     while not told.is_set():
         started = time.monotonic()
@@ -137,7 +138,7 @@ def look_until(
         told.wait(max(look_seconds, 4 * took))
 
 
-def _read_stamp(path: Path) -> _Stamp | None:
+def _read_stamp(path: Place) -> _Stamp | None:
     """Size and time of change; None for folders, and for what a link leads to that is not there."""
     try:
         status = path.stat()

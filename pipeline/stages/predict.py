@@ -54,6 +54,7 @@ from pipeline.predicting.watching import Arrivals, look_until, until_told
 from pipeline.rundir import RunDir
 from pipeline.serving.saved_model import ServedModel, find_newest_version, load_served
 from records.errors import InputError
+from records.places import Place, locate
 
 WATCH = "watch"
 """Folder of a watch's answers, beside that of other runs, where no `--output_dir` was given."""
@@ -147,9 +148,9 @@ def _judge_once(settings: Settings, saved_model: Path, output: Path) -> None:
     print(job.tally.summarize(served.classes, saved_model, output))
 
 
-def _write_answers(job: Job, paths: Sequence[Path]) -> tuple[list[tuple[Path, str]], list[str]]:
+def _write_answers(job: Job, paths: Sequence[Place]) -> tuple[list[tuple[Place, str]], list[str]]:
     """Writes the answers; returns the pictures to copy with the folder of each, and all maps."""
-    placed: list[tuple[Path, str]] = []
+    placed: list[tuple[Place, str]] = []
     overlays: list[str] = []
     judged = job.judge(judge_pictures(job.served, paths, scheduler=job.settings.scheduler))
     with replacing_answers(job.output, job.served.classes) as write:
@@ -165,7 +166,7 @@ def _write_answers(job: Job, paths: Sequence[Path]) -> tuple[list[tuple[Path, st
 
 
 def _place_copies(
-    job: Job, earlier: Sequence[Path], placed: Sequence[tuple[Path, str]], overlays: Sequence[str]
+    job: Job, earlier: Sequence[Path], placed: Sequence[tuple[Place, str]], overlays: Sequence[str]
 ) -> None:
     """Puts copies and maps in the place of those of an earlier run."""
     remove_copies(job.output, earlier)
@@ -183,7 +184,7 @@ def _place_copies(
 
 def _watch(settings: Settings, saved_model: Path, output: Path) -> None:
     # A relative path means something else to a watch that is started again elsewhere.
-    folder = Path(os.path.realpath(settings.images))
+    folder = Path(os.path.realpath(str(locate(settings.images))))
     if not folder.is_dir():
         raise InputError(
             f"--watch, and --images={settings.images} is no folder.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from pipeline.config import Settings
 from records.errors import InputError
@@ -16,7 +17,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: The folder holds something other than an earlier drawing, or cannot be written.
     """
-    if settings.data_dir is None:
+    if not isinstance(settings.data_dir, Path):
         raise InputError("The stage sample needs a folder to draw into.", "Add --data_dir=FOLDER.")
     pictures = draw_data_set(settings.data_dir, seed=settings.seed)
     print(format_summary(settings, pictures))

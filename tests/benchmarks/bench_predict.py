@@ -99,13 +99,13 @@ def contest(
 ) -> Contest:
     folder = tmp_path_factory.mktemp(request.param)
     published = real_data / "neu-det" / "validation" / "images"
-    for path in find_pictures(str(published))[:MOST]:
+    for path in map(Path, map(str, find_pictures(str(published))[:MOST])):
         link = folder / "images" / path.parent.name / path.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
     for name in CLASSES:  # Of few pictures a class may have none.
         (folder / "images" / name).mkdir(parents=True, exist_ok=True)
-    paths = find_pictures(str(folder / "images"))
+    paths = [Path(str(path)) for path in find_pictures(str(folder / "images"))]
     model = build(request.param, paths)
     contest = Contest(request.param, model, folder / "images", paths, folder / "run")
     facts = ServingFacts(CLASSES, CLASSES, "", 0.0, MODELS[request.param].cam_layer, "letterbox")

@@ -14,6 +14,7 @@ from records.audit import Audit, audit
 from records.layouts import find_samples
 from records.manifest import Manifest, verify_shards
 from records.parsing import parse_record
+from records.pictures import read_file
 from records.shards import write_records
 from records.split import assign_splits
 from records.types import SPLITS, Split
@@ -103,7 +104,7 @@ def test_tfds_reads_neu_as_it_is_on_disk(neu: Manifest, neu_audit: Audit) -> Non
     for item in tfds.as_numpy(builder.as_dataset(split="test[:40]")):
         image = item["image"]
         example = by_id[image["source_id"].decode()]
-        encoded = (neu_audit.source / example.source_id).read_bytes()
+        encoded = read_file(neu_audit.source / example.source_id)
         np.testing.assert_array_equal(image["encoded"], tf.io.decode_jpeg(encoded, channels=1))
         assert NEU_CLASSES[image["class"]["label"]] == example.label
         pixels = np.stack(

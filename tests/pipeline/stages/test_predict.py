@@ -23,6 +23,7 @@ from pipeline.predicting.sorted_copies import class_folder
 from pipeline.provenance import digest_folder
 from pipeline.rundir import RunDir
 from pipeline.serving import saved_model
+from records.places import Place
 from tests.pipeline.stages.predict_bench import (
     THREE,
     TWO,
@@ -61,8 +62,8 @@ def unloadable(bench: Bench) -> Bench:
     return bench
 
 
-def names(paths: Sequence[Path | str]) -> list[str]:
-    return [Path(path).name for path in paths]
+def names(paths: Sequence[Place | str]) -> list[str]:
+    return [Path(str(path)).name for path in paths]
 
 
 # The SavedModel speaks for itself

@@ -40,7 +40,7 @@ import functools, os, sys
 from pathlib import Path
 from pipeline.predicting import watching
 from pipeline.config import Settings
-from pipeline.quiet import load_tensorflow
+from records.quiet import load_tensorflow
 from pipeline.stages import predict
 
 root = Path(sys.argv[1])
