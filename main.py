@@ -1,6 +1,12 @@
-"""Nioscope's command line: reads the flags, checks them, runs the stage; nothing else.
+"""Nioscope: from pictures of a production line to a model that says what is in order.
 
-python main.py --stage=all --data_dir=PICTURES --work_dir=RUN
+  python main.py --stage=sample --data_dir=PICTURES              draws pictures to try it on
+  python main.py --stage=all --data_dir=PICTURES --work_dir=run  pictures, model, report, SavedModel
+  python main.py --stage=predict --work_dir=run --images=FOLDER  judges new pictures
+
+The stages: sample, records, train, eval, explain, export, predict; all is records to export, and
+predict where there are --images. Flags can stand in a file, one a line: --flagfile=FILE.
+README.md says what each stage takes and makes, and how the report is read.
 """
 
 from __future__ import annotations
@@ -8,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -119,6 +126,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     except flags.Error as error:
         print(f"\nnioscope: {error}\n  Remedy: see python main.py --help.", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # `--help | head`; what is still to be said must not be flushed there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

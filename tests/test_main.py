@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,17 @@ def test_a_flagfile_is_the_config_file(tmp_path: Path) -> None:
     done = nioscope(f"--flagfile={config}")
     assert done.returncode == 2
     assert str(tmp_path / "nowhere" / "xception" / "export") in done.stderr
+
+
+def test_help_into_a_pipe_that_is_closed_ends_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "main.py", "--help"],
+        cwd=REPOSITORY,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == b""
