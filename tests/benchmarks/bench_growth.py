@@ -3,7 +3,8 @@
 `records`, `train` (an epoch; the model's input grows with the pictures), `eval` and `predict`, as
 commands: what every start costs is in, so that 10 times the work costs less than 10 times as much.
 `predict` judges 1,000 and 10,000 pictures. Near-duplicates are looked for once, in a row of its
-own. NIOSCOPE_MANY says how many pictures there are at first, 1,800 at most.
+own. NIOSCOPE_MANY says how many pictures there are at first, 1,800 at most, NIOSCOPE_FACTOR how
+many times as many there are then.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.benchmarks.growth import Grown, grow
 from tests.benchmarks.rounds import rounds_or, state
 
 MANY = min(1800, int(os.environ.get("NIOSCOPE_MANY", "1800")))
-FACTOR = 10
+FACTOR = int(os.environ.get("NIOSCOPE_FACTOR", "10"))
 
 Costs = dict[str, list[tuple[float, float]]]
 """By the stage: seconds and MB of each round."""

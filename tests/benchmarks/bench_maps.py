@@ -26,13 +26,13 @@ from tests.benchmarks.rounds import Way, rounds_or, state, take_rounds
 PICTURES = int(os.environ.get("NIOSCOPE_PICTURES", "8"))
 SAMPLES = 50
 LAYERS = {"last": "last", INNER: "inner"}
-# Whose time to whose: what stands against what of ours.
+# What of ours stands against what, and what it is called in the table.
 CONTESTS = (
-    ("tf-keras-vis", "our map"),
-    ("torch-cam", "our map"),
-    ("pytorch-grad-cam", "our map"),
-    ("our prediction", "our prediction with map"),
-    ("prediction of PyTorch", "torch-cam"),
+    ("our map", "tf-keras-vis", "Grad-CAM++"),
+    ("our map", "torch-cam", "Grad-CAM++"),
+    ("our map", "pytorch-grad-cam", "Grad-CAM++"),
+    ("our prediction with map", "our prediction", "prediction with a map"),
+    ("our prediction", "prediction of PyTorch", "prediction by the graph for maps"),
 )
 THEIRS = ("torch-cam", "pytorch-grad-cam", "prediction of PyTorch", "smooth of torch-cam")
 
@@ -79,9 +79,8 @@ def test_maps_are_fast(tmp_path: Path) -> None:
         taken = take_rounds(list_ways(task, peer, at_once), rounds=rounds_or(3))
     for layer, shown in LAYERS.items():
         for number in at_once:
-            for theirs, ours in CONTESTS:
+            for ours, theirs, what in CONTESTS:
                 times = (taken[f"{name} {layer} {number}"] for name in (ours, theirs))
-                what = f"{ours.replace('our', 'Grad-CAM++,', 1)}" if ours == "our map" else ours
                 what = f"{what}, Xception, {shown} layer, {number} at once"
                 state("maps", what, theirs, *times, pictures=PICTURES)
         names = ("our smooth", "smooth of torch-cam")
