@@ -3,10 +3,10 @@
 Our command against the stock recipe of keras.io: `image_dataset_from_directory`, a frozen Xception
 in `fit`, a dense head on its mean pooled features, Adam (`stock_xception`). Both start from the
 same weights file, on the same pictures. The recipe is given up when it takes longer than
-NIOSCOPE_GIVE_UP times ours.
+NIOSCOPE_XCEPTION_GIVE_UP times ours.
 
-By default a cheap setting, at 128 x 128 to 90 %, with a head on the frozen trunk for both.
-NIOSCOPE_SIZE=200 NIOSCOPE_TARGET=0.95 NIOSCOPE_GIVE_UP=8 is the whole: half an hour.
+By default a cheap setting, at 128 x 128 to 90 %. NIOSCOPE_XCEPTION_SIZE=200,
+NIOSCOPE_XCEPTION_TARGET=0.95 and NIOSCOPE_XCEPTION_GIVE_UP=8 are the whole: half an hour.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tests.benchmarks.commands import of_keras, ours, time_until
 from tests.benchmarks.rounds import state
 from tests.benchmarks.same_pictures import SamePictures, read_folder, write_same_pictures
 
-TARGET = float(os.environ.get("NIOSCOPE_TARGET", "0.90"))
-GIVE_UP = float(os.environ.get("NIOSCOPE_GIVE_UP", "4"))
-SIZE = int(os.environ.get("NIOSCOPE_SIZE", "128"))
+TARGET = float(os.environ.get("NIOSCOPE_XCEPTION_TARGET", "0.90"))
+GIVE_UP = float(os.environ.get("NIOSCOPE_XCEPTION_GIVE_UP", "4"))
+SIZE = int(os.environ.get("NIOSCOPE_XCEPTION_SIZE", "128"))
 BATCH_SIZE = 32
 # More views make the model better in the end; the target needs none.
 FLAGS = ("--stage=train", "--model=xception", "--views=1", f"--image_size={SIZE}")
