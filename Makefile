@@ -25,8 +25,10 @@ lint: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Half an hour or more; what is measured is kept in .bench, so that it can be interrupted.
+# BENCH_FLAGS=--again measures everything anew, --all also what ours is compared with nobody in.
 bench: .venv/developer
-	$(BIN)/python -m pytest -s -o python_files="bench_*.py" tests/benchmarks
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)
 
 # Ten minutes each; what is found lies in .fuzz.
 FUZZ_SECONDS ?= 600
@@ -38,7 +40,7 @@ ablation: .venv/developer
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/ablation.py --data=$(DATA) --out=.ablation
 
 clean:
-	rm -rf .venv $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .bench $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/user: requirements.txt
 	$(PYTHON) -m venv .venv

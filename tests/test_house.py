@@ -79,7 +79,11 @@ def test_no_module_reads_flags_or_imports_main(path: Path) -> None:
     assert not {m for m in imported_modules(path) if m.split(".")[0] in ("absl", "main", "tests")}
 
 
-@pytest.mark.parametrize("path", [*MODULES, REPOSITORY / "main.py"], ids=dotted)
+@pytest.mark.parametrize(
+    "path",
+    [*MODULES, *(REPOSITORY / "tests" / "benchmarks").glob("*.py"), REPOSITORY / "main.py"],
+    ids=dotted,
+)
 def test_a_file_can_be_read_at_a_sitting(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
 
@@ -112,6 +116,7 @@ def test_what_needs_no_tensorflow_does_not_import_it(module: str) -> None:
         ("ablation.py", "--arms"),
         ("first_system.py", "--stage"),
         ("shard_plan.py", "--dispatch_seconds"),
+        ("run.py", "--parts"),
     ],
 )
 def test_a_program_of_the_benchmarks_starts(program: str, flag: str) -> None:

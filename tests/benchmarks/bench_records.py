@@ -2,18 +2,18 @@
 
 The pictures are NEU's eight times over, each turned round by a distance of its own and saved anew.
 Against them stand the plain loop that people write (lxml, `tf.train.Example`, `TFRecordWriter`) and
-a builder of TensorFlow Datasets with the same features. Prints pictures a second, the ratios of
-interleaved rounds, and peak memory. Asserts nothing about time or memory.
+a builder of TensorFlow Datasets with the same features. NIOSCOPE_COPIES says how many times over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
+import itertools
 import os
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from pipeline.stages import records
 from records import tfds_metadata
 from records.manifest import read_manifest
 from records.types import SPLITS
+from tests.benchmarks.rounds import Way, rounds_or, state, take_rounds
 from tests.benchmarks.strips import copy_made_different
 
-ROUNDS = 5
-COPIES = 8
+COPIES = int(os.environ.get("NIOSCOPE_COPIES", "8"))
 SPLIT_FOLDERS = ("train", "validation")
 
 
@@ -183,45 +183,38 @@ def run_ours(
     )
 
 
-def measure(work: Callable[[], object]) -> float:
-    """Seconds, after what earlier work left to be written to the disk is written."""
-    os.sync()
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def report(title: str, count: int, ours: list[float], theirs: list[float]) -> None:
-    ratios = [other / own for own, other in zip(ours, theirs, strict=True)]
-    print(
-        f"{title}: ours {count / statistics.median(ours):.0f} pictures/s, theirs "
-        f"{count / statistics.median(theirs):.0f}; ratio {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} rounds)"
-    )
-
-
-@pytest.mark.parametrize("decode", [False, True], ids=["headers", "decoded"])
-def test_records_against_the_plain_loop(pictures: Path, tmp_path: Path, decode: bool) -> None:
-    count = sum(1 for _ in pictures.rglob("*.jpg"))
-    ours, theirs = [], []
-    for index in range(ROUNDS):
-        own = functools.partial(run_ours, pictures, tmp_path / str(index), verify=decode)
-        ours.append(measure(functools.partial(own, near_duplicates=False)))
-        theirs.append(measure(functools.partial(plain_loop, pictures, tmp_path, decode=decode)))
-    manifest = read_manifest(tmp_path / "0" / "records")
-    assert sum(manifest.count(split) for split in SPLITS) == count
-    title = "every picture decoded" if decode else "headers alone"
-    report(f"\n{count} pictures, {title}, against the plain loop", count, ours, theirs)
-
-
-def test_records_against_tensorflow_datasets(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(3600)
+def test_records(pictures: Path, tmp_path: Path) -> None:
     count = sum(1 for _ in pictures.rglob("*.jpg"))
     Strips.pictures = pictures
-    builders = [Strips(data_dir=str(tmp_path / f"tfds{index}")) for index in range(2)]
-    ours, theirs = [], []
-    for index, builder in enumerate(builders):
-        own = functools.partial(run_ours, pictures, tmp_path / str(index))
-        ours.append(measure(functools.partial(own, near_duplicates=False)))
-        theirs.append(measure(builder.download_and_prepare))
-    assert builders[0].info.splits["train"].num_examples == 1440 * COPIES
-    report(f"\n{count} pictures, every picture decoded, against TFDS", count, ours, theirs)
+    tfds.disable_progress_bar()
+    numbers = itertools.count()
+
+    def run(**flags: bool) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            run_ours(pictures, tmp_path / str(next(numbers)), near_duplicates=False, **flags)
+
+    def build() -> None:
+        builder = Strips(data_dir=str(tmp_path / f"tfds {next(numbers)}"))
+        builder.download_and_prepare()
+        assert builder.info.splits["train"].num_examples == 1440 * COPIES
+
+    def loop(*, decode: bool) -> None:
+        assert plain_loop(pictures, tmp_path, decode=decode) == count
+
+    ways: dict[str, Way] = {
+        "ours": run,
+        "a plain loop that decodes": functools.partial(loop, decode=True),
+        "TensorFlow Datasets, which does not decode": build,
+        "ours by headers": functools.partial(run, verify=False),
+        "a plain loop that copies": functools.partial(loop, decode=False),
+    }
+    taken = take_rounds(ways, rounds=rounds_or(3), warm_up=False)
+    manifest = read_manifest(tmp_path / "0" / "records")
+    assert sum(manifest.count(split) for split in SPLITS) == count
+    names = list(ways)
+    for own, others in (("ours", names[1:3]), ("ours by headers", names[4:])):
+        kind = "headers looked at" if "headers" in own else "every picture decoded"
+        for name in others:
+            what = f"records of {count:,} pictures, {kind}"
+            state("records", what, name, taken[own], taken[name], pictures=count)

@@ -16,7 +16,7 @@ import pytest
 
 from models.autoencoder import build_autoencoder
 from pipeline.predicting.incoming import BATCH_SIZE, SHARD_SIZE
-from tests.benchmarks.bench_predict import export
+from tests.benchmarks.contest import export
 from tests.clusters import kill, running, scale, wait_for
 from tests.pipeline.stages.predict_bench import (
     TWO,
