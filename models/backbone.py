@@ -165,9 +165,9 @@ def calibrate_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> No
         norm.momentum = 0.0  # the moving statistics are then those of the last batch
 
     # A concrete function: of one that is traced anew at every calibration TensorFlow warns.
-    observe = tf.function(functools.partial(model, training=True)).get_concrete_function(
-        tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
-    )
+    observe = tf.function(
+        functools.partial(model, training=True), autograph=False
+    ).get_concrete_function(tf.TensorSpec([None, *model.input_shape[1:]], tf.float32))
     for images in batches:
         observe(images)
         means.append([norm.moving_mean.numpy() for norm in norms])

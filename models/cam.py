@@ -93,13 +93,18 @@ class SmoothGradCamPlusPlus(ClassActivationMap):
         if not self.needs_noise:
             return [(part, cam_weights.raise_to_powers(gradient)) for part, gradient in layers]
         activations = [activation for activation, _ in layers]
-        sums = tuple(tf.zeros_like(cam_weights.raise_to_powers(part)) for part in activations)
+        zeros = tuple(tf.zeros_like(cam_weights.raise_to_powers(part)) for part in activations)
         # Sums of the powers are all that is kept, so that memory does not grow with the samples.
         at_once = tf.maximum(1, _NOISY_AT_ONCE // tf.maximum(1, tf.shape(images)[0]))
-        for start in tf.range(0, self.samples, at_once):
+
+        def add_some(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
             samples = tf.range(start, tf.minimum(start + at_once, self.samples))
             parts = self._sum_powers(images, class_indices, samples)
-            sums = tuple(total + part for total, part in zip(sums, parts, strict=True))
+            return start + at_once, *(x + part for x, part in zip(sums, parts, strict=True))
+
+        _, *sums = tf.while_loop(
+            lambda start, *sums: start < self.samples, add_some, (tf.constant(0), *zeros)
+        )
         means = [total / self.samples for total in sums]
         return list(zip(activations, means, strict=True))
 

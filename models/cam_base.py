@@ -201,7 +201,8 @@ class _TracedCategoricalScore(Score):
 def _compile(trace: Callable[..., Any], model: keras.Model) -> Any:
     # A concrete function: TensorFlow warns of five methods, each traced once, as of five traces.
     picture = tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32)
-    return tf.function(trace).get_concrete_function(picture, tf.TensorSpec([None], tf.int64))
+    compiled = tf.function(trace, autograph=False)
+    return compiled.get_concrete_function(picture, tf.TensorSpec([None], tf.int64))
 
 
 def _name_predicted(class_indices: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -96,7 +96,7 @@ class FeatureMaps:
         self._input_shape = model.input_shape[1:]
         outputs = [model.get_layer(found.shown).output for found in self.convolutions]
         self._graph = keras.Model(model.input, outputs)
-        self._run = tf.function(self._trace, reduce_retracing=True)
+        self._run = tf.function(self._trace, reduce_retracing=True, autograph=False)
 
     def __call__(self, image: npt.ArrayLike) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
         """Gives the maps of one picture, in the mode of inference.

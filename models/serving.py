@@ -27,6 +27,7 @@ values |
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,19 +127,29 @@ def write_saved_model(
 
     encoded = tf.TensorSpec([None], tf.string, "image_bytes")
     pixels = tf.TensorSpec([None, size, size, channels], tf.uint8, "images")
-    # The model itself is not tracked: Keras would write each weight twice.
-    archive = keras.export.ExportArchive()
-    archive.add_endpoint(
-        "serving_default", lambda image_bytes: predict(decode(image_bytes)), [encoded]
-    )
-    archive.add_endpoint("explain", lambda image_bytes: explain(decode(image_bytes)), [encoded])
-    archive.add_endpoint(
-        "predict_tensor", lambda images: predict(_to_input(images, facts)), [pixels]
-    )
+    endpoints: dict[str, tuple[Callable[[tf.Tensor], Answers], tf.TensorSpec]] = {
+        "serving_default": (lambda image_bytes: predict(decode(image_bytes)), encoded),
+        "explain": (lambda image_bytes: explain(decode(image_bytes)), encoded),
+        "predict_tensor": (lambda images: predict(_to_input(images, facts)), pixels),
+    }
     if space is not None:
         monitor = make_monitor(_leave_out(everything, "heatmap"), space, **form)
-        archive.add_endpoint("monitor", monitor, [encoded])
-    archive.write_out(str(folder), verbose=False)
+        endpoints["monitor"] = (monitor, encoded)
+    _write(folder, endpoints)
+
+
+def _write(
+    folder: Path, endpoints: dict[str, tuple[Callable[[tf.Tensor], Answers], tf.TensorSpec]]
+) -> None:
+    # Not by `keras.export.ExportArchive`, which traces every endpoint twice.
+    signatures = {
+        name: tf.function(answer, input_signature=[spec], autograph=False).get_concrete_function()
+        for name, (answer, spec) in endpoints.items()
+    }
+    holder = tf.Module()
+    used = itertools.chain.from_iterable(one.variables for one in signatures.values())
+    holder.kept = list({id(variable): variable for variable in used}.values())
+    tf.saved_model.save(holder, str(folder), signatures=signatures)
 
 
 def judge(logits: tf.Tensor, facts: ServingFacts) -> Answers:

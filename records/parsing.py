@@ -36,6 +36,7 @@ _PARSED: Final = {
 }
 
 
+@tf.autograph.experimental.do_not_convert  # No branch depends on a tensor; rewriting takes long.
 def parse_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Decodes one record; for `tf.data.Dataset.map`. The picture stays encoded.
 

@@ -29,13 +29,15 @@ def real_data() -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--real", action="store_true", help="also train on the real pictures (some 20 minutes)"
+        "--real",
+        action="store_true",
+        help="also train on the real pictures (some 20 minutes), and look at all of them",
     )
 
 
 @pytest.fixture(scope="session")
 def long_real_data(request: pytest.FixtureRequest, real_data: Path) -> Path:
-    """As `real_data`, for checks that train at full size."""
+    """As `real_data`, for checks that train at full size or look at all pictures again."""
     if not request.config.getoption("--real"):
-        pytest.skip("trains at full size for minutes; give --real")
+        pytest.skip("takes minutes, all real pictures; give --real")
     return real_data

@@ -88,7 +88,9 @@ def write_beliefs(folder: Path, makers: MapMakers, manifest: Manifest) -> None:
     indices = [int(record["label"]) for record in records]
     classifier = cut_at_logits(makers.model)
     predict = tf.function(
-        lambda images: tf.nn.softmax(classifier(images, training=False)), reduce_retracing=True
+        lambda images: tf.nn.softmax(classifier(images, training=False)),
+        reduce_retracing=True,
+        autograph=False,
     )
 
     def explained(some: slice) -> tuple[Images, list[int], dict[str, Images]]:

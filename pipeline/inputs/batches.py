@@ -38,6 +38,7 @@ def make_evaluation_dataset(
         Dataset of float32 `[batch, size, size, channels]` and int64 `[batch]`.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def read(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         record = parse_record(serialized)
         return decode(record["encoded"]), record["label"]
@@ -77,6 +78,7 @@ def make_training_dataset(
     """
     content = tf.constant(table.content)
 
+    @tf.autograph.experimental.do_not_convert
     def make_batch(step: tf.Tensor) -> Batch:
         rows = tf.numpy_function(
             lambda step: rows_of_step(
@@ -141,6 +143,7 @@ def measure_grey(table: PictureTable) -> tuple[float, float]:
     return float(mean), float(max(squares / count - mean**2, 1.0))
 
 
+@tf.autograph.experimental.do_not_convert  # No branch depends on a tensor; rewriting takes long.
 def _read_rows(table: PictureTable, rows: tf.Tensor) -> Batch:
     """The rows asked for: images float32 0 to 255, labels, boxes, labels of the boxes."""
     images, *columns = tf.numpy_function(

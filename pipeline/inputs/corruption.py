@@ -17,6 +17,7 @@ MASKED_SHARE = 0.5
 PATCHES_A_SIDE = 16
 
 
+@tf.autograph.experimental.do_not_convert
 def corrupt(kind: str, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Corrupts a batch of pictures.
 

@@ -94,6 +94,7 @@ class FeatureTable:
     ) -> tf.data.Dataset:
         shape = self.views[0].dtype["features"].shape
 
+        @tf.autograph.experimental.do_not_convert
         def make_batch(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             features, labels = tf.numpy_function(read, [place], [tf.float32, tf.int64])
             return (

@@ -108,6 +108,7 @@ def pad_boxes(table: PictureTable, most: int) -> PictureTable:
 def _make_rows(shards: list[Path], reader: PictureReader, count: int) -> tf.data.Dataset:
     """The pictures one by one: the columns of `PictureTable`."""
 
+    @tf.autograph.experimental.do_not_convert
     def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         record = parse_record(serialized)
         size = record["width"], record["height"]

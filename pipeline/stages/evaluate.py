@@ -197,7 +197,7 @@ def _choose_rule(
 
 
 def _make_predict(model: keras.Model) -> Any:
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def predict(images: tf.Tensor) -> Outputs:
         outputs = model(images, training=False)
         if not isinstance(outputs, dict):

@@ -111,7 +111,7 @@ def _judge_validation(
     """The validation pictures with the trained model's answers, as the stage eval has them."""
     pictures = JudgedPictures(manifest, ("validation",))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def predict(images: tf.Tensor) -> Outputs:
         outputs = model(images, training=False)
         return {"logits": outputs["logits"] if isinstance(outputs, dict) else outputs}
@@ -137,7 +137,9 @@ def _fit_space(model: keras.Model, facts: ModelFacts, manifest: Manifest) -> Fea
     count = manifest.count("train")
     dataset = _make_dataset(facts, manifest, "train")
     extract = keras.Model(model.input, find_features(model))
-    run = tf.function(lambda images: extract(images, training=False), reduce_retracing=True)
+    run = tf.function(
+        lambda images: extract(images, training=False), reduce_retracing=True, autograph=False
+    )
     features, labels = [], []
     with tqdm(
         total=min(count, MOST_PICTURES), desc="features", unit="pictures", disable=None

@@ -216,6 +216,7 @@ class MeanOverLabelled(keras.metrics.MeanMetricWrapper):
         return super().update_state(y_true, y_pred, sample_weight=known)
 
 
+@tf.autograph.experimental.do_not_convert
 def _with_targets(
     images: tf.Tensor,
     labels: tf.Tensor,

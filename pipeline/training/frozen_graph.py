@@ -29,6 +29,8 @@ class FrozenGraph:
     @functools.cached_property
     def _function(self) -> tf.types.experimental.ConcreteFunction:
         model = self._model
-        answer = tf.function(lambda x: tf.cast(model(x, training=False), tf.float32))
+        answer = tf.function(
+            lambda x: tf.cast(model(x, training=False), tf.float32), autograph=False
+        )
         spec = tf.TensorSpec(model.input_shape, tf.float32)
         return convert_variables_to_constants_v2(answer.get_concrete_function(spec))

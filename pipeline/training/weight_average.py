@@ -41,7 +41,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._averages = [tf.Variable(weight.value) for weight in self._weights]
         strategy = tf.distribute.get_strategy()
         # In each replica by itself: all hold the same.
-        self._update = tf.function(lambda: strategy.run(self._trace_update))
+        self._update = tf.function(lambda: strategy.run(self._trace_update), autograph=False)
 
     @property
     def variables(self) -> list[tf.Variable]:

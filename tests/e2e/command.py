@@ -10,7 +10,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {
     "autoencoder": ["--image_size=64", "--epochs=3", "--pretrain_epochs=1"],
     "xception": [
-        "--image_size=71", "--epochs=1", "--pretrain_epochs=2", "--backbone_weights=calibrated",
+        "--image_size=71", "--epochs=1", "--pretrain_epochs=1", "--views=1",
+        "--backbone_weights=calibrated", "--cam_methods=gradcam++,layercam",
     ],
 }  # fmt: skip
 

@@ -1,4 +1,8 @@
-"""Every stage, as a user runs it, on a small drawn data set."""
+"""Every stage, as a user runs it, on a small drawn data set.
+
+The runs are made by a process of their own; what is asked of them afterwards is asked in this one,
+by the same command line: a process takes seconds to import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,17 @@ import pytest
 from PIL import Image
 
 from records.sample import draw_data_set
+from records.types import Split
 from tests.e2e.command import SMALL, nioscope
+from tests.in_process import answer
+
+COUNTS: dict[Split, int] = {"train": 32, "validation": 16, "test": 16}
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn") / "pictures"
-    draw_data_set(folder, seed=5, counts={"train": 96, "validation": 40, "test": 40})
+    draw_data_set(folder, seed=5, counts=COUNTS, nio_share=0.4)
     return folder
 
 
@@ -64,7 +72,7 @@ def test_the_figures_are_those_of_the_predictions(
     rows = list(csv.DictReader((evaluation / "predictions.csv").open()))
     metrics = json.loads((evaluation / "metrics.json").read_text())
     threshold = json.loads((evaluation / "threshold.json").read_text())["threshold"]
-    assert len(rows) == metrics["pictures"] == 40
+    assert len(rows) == metrics["pictures"] == COUNTS["test"]
     for row in rows:
         assert abs(float(row["p_io"]) + float(row["p_nio"]) - 1) < 1e-6
         assert row["score"] == row["p_nio"]
@@ -77,7 +85,7 @@ def test_the_figures_are_those_of_the_predictions(
     escapes = [row for row in rows if (row["true"], row["predicted"]) == ("nio", "io")]
     assert metrics["binary"]["escapes"]["count"] == len(escapes)
     hits = [row for row in rows if row["true"] == row["predicted"]]
-    assert metrics["accuracy"]["value"] == len(hits) / 40
+    assert metrics["accuracy"]["value"] == len(hits) / COUNTS["test"]
 
 
 def predictions(work_dir: Path, model: str) -> list[dict[str, str]]:
@@ -116,66 +124,37 @@ def test_predict_gives_the_evaluations_answers(
     (incoming / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (incoming / "empty.jpg").write_bytes(b"")
     output = tmp_path / "sorted"
-    done = nioscope(
+    status, printed = answer(
         "--stage=predict", f"--work_dir={work_dir}", f"--model={model}", f"--images={incoming}",
         f"--output_dir={output}",
     )  # fmt: skip
-    assert "set aside  2" in done.stdout
+    assert status == 0, printed
+    assert "set aside  2" in printed
     everything = list(csv.DictReader((output / "predictions.csv").open()))
     answers = [row for row in everything if not row["error"]]
-    assert (len(everything), len(answers)) == (42, 40)
-    for answer in answers:
-        path = Path(answer["source_id"])
+    assert (len(everything), len(answers)) == (COUNTS["test"] + 2, COUNTS["test"])
+    for row in answers:
+        path = Path(row["source_id"])
         expected = rows[f"test/images/{path.parent.name}/{path.name}"]
-        assert abs(float(answer["p_nio"]) - float(expected["p_nio"])) <= 1e-5
-        assert answer["predicted"] == expected["predicted"]
-        assert answer["sha256"] == expected["sha256"]
-        assert (output / answer["predicted"] / path.name).read_bytes() == path.read_bytes()
+        assert abs(float(row["p_nio"]) - float(expected["p_nio"])) <= 1e-5
+        assert row["predicted"] == expected["predicted"]
+        assert row["sha256"] == expected["sha256"]
+        assert (output / row["predicted"] / path.name).read_bytes() == path.read_bytes()
     rejects = list(csv.DictReader((output / "rejects.csv").open()))
     assert [Path(row["path"]).name for row in rejects] == ["broken.png", "empty.jpg"]
     assert all(row["reason"] for row in rejects)
 
 
-def versions(work_dir: Path, model: str) -> list[str]:
-    """What lies in the folder that Serving polls, but for the server's own files."""
-    return sorted(path.name for path in (work_dir / model / "export").iterdir() if path.is_dir())
-
-
-# The stage does the same with every model, and takes a minute with Xception.
-@pytest.mark.parametrize("run", ["autoencoder"], indirect=True)
-def test_export_counts_up_and_refuses_another_model(run: tuple[Path, str, str]) -> None:
-    work_dir, model, _ = run
-    first = {p: p.read_bytes() for p in (work_dir / model / "export" / "1").rglob("*.pb")}
-    nioscope("--stage=export", f"--work_dir={work_dir}", f"--model={model}")
-    assert versions(work_dir, model) == ["1", "2"]
-    evaluation = work_dir / model / "eval"
-    predictions, metrics = evaluation / "predictions.csv", evaluation / "metrics.json"
-    whole = predictions.read_text(), metrics.read_text()
-    lines = whole[0].splitlines()
-    cells = lines[1].split(",")
-    cells[-2:] = ["0.123", "0.877"]
-    predictions.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
-    flags = ["--stage=export", f"--work_dir={work_dir}", f"--model={model}"]
-    assert "another predictions" in nioscope(*flags, status=2).stderr
-    # The same again, as if the evaluation itself had said so.
-    values = json.loads(whole[1])
-    values["digests"]["predictions"] = hashlib.sha256(predictions.read_bytes()).hexdigest()
-    metrics.write_text(json.dumps(values))
-    done = nioscope(*flags, status=2)
-    predictions.write_text(whole[0])
-    metrics.write_text(whole[1])
-    assert "Nothing was published" in done.stderr
-    assert cells[0] in done.stderr
-    assert versions(work_dir, model) == ["1", "2"]
-    assert first == {p: p.read_bytes() for p in first}
-
-
 def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> None:
+    def run_in_this_process(*flags: str) -> None:
+        status, printed = answer(*flags)
+        assert status == 0, printed
+
     digests = []
-    for name in ("a", "b"):
+    for name, run_stage in (("a", nioscope), ("b", run_in_this_process)):
         work_dir = tmp_path / name
         for stage in ("records", "train", "eval"):
-            nioscope(
+            run_stage(
                 f"--stage={stage}", f"--data_dir={pictures}", f"--work_dir={work_dir}",
                 "--image_size=32", "--epochs=2", "--pretrain_epochs=1", "--seed=3",
             )  # fmt: skip
@@ -191,22 +170,25 @@ def test_a_training_that_fails_leaves_the_model_as_it_was(run: tuple[Path, str, 
     folder = work_dir / model
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     flags = ["--stage=train", f"--work_dir={work_dir}", f"--model={model}"]
-    done = nioscope(*flags, "--image_size=50", status=2)
-    assert "--image_size=50" in done.stderr
-    assert "pictures" not in done.stdout + done.stderr, "refused before any is decoded"
+    status, printed = answer(*flags, "--image_size=50")
+    assert status == 2, printed
+    assert "--image_size=50" in printed
+    assert "pictures" not in printed, "refused before any is decoded"
     if model == "xception":
         # Found only when the pictures are decoded and the network is built.
-        done = nioscope(*flags, "--image_size=71", "--backbone_weights=README.md", status=2)
-        assert "--backbone_weights=README.md" in done.stderr
+        status, printed = answer(*flags, "--image_size=71", "--backbone_weights=README.md")
+        assert status == 2, printed
+        assert "--backbone_weights=README.md" in printed
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_new_records_make_the_old_model_stale(pictures: Path, tmp_path: Path) -> None:
     flags = [f"--data_dir={pictures}", f"--work_dir={tmp_path}", "--image_size=32", "--epochs=1",
              "--pretrain_epochs=0"]  # fmt: skip
-    nioscope("--stage=records", *flags)
-    nioscope("--stage=train", *flags)
-    nioscope("--stage=records", "--seed=9", *flags)
-    done = nioscope("--stage=eval", *flags, status=2)
-    assert "has changed since" in done.stderr
-    assert "--stage=train" in done.stderr
+    for stage, *more in (("records",), ("train",), ("records", "--seed=9")):
+        status, printed = answer(f"--stage={stage}", *more, *flags)
+        assert status == 0, printed
+    status, printed = answer("--stage=eval", *flags)
+    assert status == 2, printed
+    assert "has changed since" in printed
+    assert "--stage=train" in printed

@@ -138,16 +138,21 @@ def test_prediction_and_maps_come_together(images: Images) -> None:
         np.testing.assert_array_equal(explained.heatmaps, cam(images, predicted))
 
 
+def make_group(model: keras.Model, layers: str | list[str]) -> CamGroup:
+    """All methods by one trace."""
+    return CamGroup({method: make_cam(method, model, layers) for method in METHODS})
+
+
 def test_several_layers_are_fused_by_their_maximum(images: Images) -> None:
     model = random_model(keras.layers.Flatten(), seed=3, scale=0.05)
     first = next(layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    pictures, classes = tf.constant(images), [0, 1, 2, 0]
+    alone = [make_group(model, name)(pictures, classes) for name in (first, "features")]
+    fused = make_group(model, [first, "features"])(pictures, classes)
     for method in METHODS:
-        alone = [
-            make_cam(method, model, name)(images, [0, 1, 2, 0]) for name in (first, "features")
-        ]
-        fused = make_cam(method, model, [first, "features"])(images, [0, 1, 2, 0])
-        np.testing.assert_allclose(fused, np.maximum(*alone), atol=1e-5)
-        assert np.abs(alone[0] - alone[1]).max() > 0.1
+        maps = [one[method] for one in alone]
+        np.testing.assert_allclose(fused[method], np.maximum(*maps), atol=1e-5)
+        assert np.abs(maps[0] - maps[1]).max() > 0.1
     with pytest.raises(ValueError, match="at least one layer"):
         make_cam("gradcam", model, [])
 
@@ -250,19 +255,19 @@ def test_the_noise_grows_with_the_range_of_the_picture(images: Images) -> None:
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_maps_of_the_autoencoder_come_from_its_classifier(method: str) -> None:
+def test_maps_of_the_autoencoder_come_from_its_classifier() -> None:
     keras.utils.set_random_seed(0)
     model = build_autoencoder(image_size=32, channels=1, classes=3, mean=100.0, variance=900.0)
     pictures = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
     classifier = keras.Model(model.input, model.get_layer("logits").output)
-    maps = make_cam(method, model, "merged")(pictures, [0, 2])
-    assert maps.shape == (2, 32, 32)
-    assert maps.min() >= 0
-    assert maps.max() == 1
-    np.testing.assert_allclose(
-        maps, make_cam(method, classifier, "merged")(pictures, [0, 2]), atol=1e-6
+    found, expected = (
+        make_group(one, "merged")(tf.constant(pictures), [0, 2]) for one in (model, classifier)
     )
+    for method, maps in found.items():
+        assert maps.shape == (2, 32, 32)
+        assert maps.min() >= 0
+        assert maps.max() == 1
+        np.testing.assert_allclose(maps, expected[method], atol=1e-6)
 
 
 def test_one_trace_serves_all_classes_and_batches(images: Images) -> None:

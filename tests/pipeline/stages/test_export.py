@@ -138,6 +138,24 @@ def test_another_rule_than_that_of_the_evaluation_is_not_published(copied: RunDi
     assert names(copied.export) == {"1", *SERVER_FILES}
 
 
+def test_an_evaluation_that_says_otherwise_of_a_picture_is_not_published(copied: RunDir) -> None:
+    before = {path: digest(path) for path in copied.export.rglob("*") if path.is_file()}
+    lines = copied.predictions.read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[-2:] = ["0.123", "0.877"]
+    copied.predictions.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    with pytest.raises(InputError, match="another predictions"):
+        run(copied)
+    # The same again, as if the evaluation itself had said so.
+    metrics = json.loads(copied.metrics.read_text())
+    metrics["digests"]["predictions"] = digest(copied.predictions)
+    copied.metrics.write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match="Nothing was published") as caught:
+        run(copied)
+    assert cells[0] in str(caught.value)
+    assert before == {path: digest(path) for path in copied.export.rglob("*") if path.is_file()}
+
+
 def test_other_records_are_refused_before_anything_is_built(copied: RunDir) -> None:
     facts = json.loads(copied.config.read_text())
     copied.config.write_text(json.dumps(facts | {"records_digest": "0" * 64}))

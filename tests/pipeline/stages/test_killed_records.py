@@ -20,8 +20,8 @@ from records.manifest import read_manifest, verify_shards
 from records.tfrecord import read_frames
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-KILLS = int(os.environ.get("NIOSCOPE_KILLS", "4"))
-PICTURES = 400
+KILLS = int(os.environ.get("NIOSCOPE_KILLS", "2"))
+PICTURES = 200
 
 
 def draw_folder(folder: Path) -> Path:
@@ -97,12 +97,12 @@ def test_a_disk_without_room_is_named_and_earlier_records_stay(tmp_path: Path) -
     pictures, work_dir = draw_folder(tmp_path / "pictures"), tmp_path / "run"
     finish(pictures, work_dir)
     before = read_all(work_dir / "records")
-    for path in sorted(pictures.rglob("*.png"))[::40]:
+    for path in sorted(pictures.rglob("*.png"))[::20]:
         path.unlink()
 
     def allow_small_files() -> None:
         # A limit on a file's size fails like a full disk, in the middle of a shard.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 
     process = start(pictures, work_dir, allow_small_files)
     errors = process.communicate(timeout=300)[1].decode()
