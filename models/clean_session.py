@@ -48,9 +48,9 @@ class Way(NamedTuple):
 
 EVERY_PICTURE = Way("serving_default", "bytes", 32)
 CLOSELY = (
-    *(Way("serving_default", "bytes", size) for size in (1, 7)),
-    *(Way("explain", "bytes", size) for size in (1, 7, 32)),
-    *(Way("predict_tensor", "pixels", size) for size in (1, 7, 32)),
+    *(Way("serving_default", "bytes", size) for size in (1, 2, 7)),
+    *(Way("explain", "bytes", size) for size in (1, 2, 7, 32)),
+    *(Way("predict_tensor", "pixels", size) for size in (1, 2, 7, 32)),
     # Once: what the graph is given is the same as above, in batches of whichever size.
     *(Way(signature, "base64", 7) for signature in ("serving_default", "explain")),
     Way("monitor", "bytes", 7),  # last: a SavedModel may be without it

@@ -25,7 +25,7 @@ from records.errors import InputError
 from records.manifest import read_manifest
 from tests.pipeline.tiny_run import make_run
 
-BATCH_SIZES = (1, 7, 32)
+BATCH_SIZES = (1, 2, 7, 32)
 SIGNATURES = ("serving_default", "explain", "predict_tensor")
 
 
@@ -172,6 +172,6 @@ def test_the_result_is_told_in_a_sentence() -> None:
     assert format_result(result) == (
         "Checked in a clean process: labels and decisions of 216 validation, 360 test and 18 "
         "golden pictures are the evaluation's, probabilities to 3.0e-07; 146 of them by "
-        "serving_default, explain, predict_tensor, in batches of 1, 7, 32, as bytes, pixels, "
+        "serving_default, explain, predict_tensor, in batches of 1, 2, 7, 32, as bytes, pixels, "
         "base64."
     )
