@@ -40,7 +40,7 @@ class RunDir:
 
     @property
     def records_lock(self) -> Path:
-        """Held by the one run that may write records."""
+        """Held by the run that writes records, shared by those that read them."""
         return self.root / "settings" / "records.lock"
 
     @property
@@ -143,9 +143,9 @@ class RunDir:
             ) from error
 
     @property
-    def training_lock(self) -> Path:
-        """Held by the one run that may train this model."""
-        return self.root / "settings" / f"{self.model}-train.lock"
+    def model_lock(self) -> Path:
+        """Held by the one run that writes anything of this model but answers."""
+        return self.root / "settings" / f"{self.model}.lock"
 
     @property
     def checkpoint(self) -> RunDir:

@@ -45,9 +45,8 @@ def run(settings: Settings) -> None:
     """Trains the model that the settings name, or goes on where that was interrupted.
 
     Raises:
-        InputError: Records are missing, a flag does not fit them, weights cannot be had, another
-            training of this model runs in the same run directory, or another worker is lost.
-        KeyboardInterrupt: With a sentence on how to go on, if there is something to go on from.
+        InputError: Records are missing, a flag does not fit them, weights cannot be had, or another
+            worker is lost.
     """
     place = read_place(settings.distribute)
     run_dir = RunDir(settings.work_dir, settings.model)
