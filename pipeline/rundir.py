@@ -213,7 +213,8 @@ class RunDir:
         # is killed in between is adopted again by the training that goes on.
         for path in (self.config, self.report):
             path.unlink(missing_ok=True)
-        for folder in (self.eval, self.explain, *self.model_dir.glob("eval-*")):
+        drafts = (path for name in ("eval", "explain") for path in self.model_dir.glob(f"{name}-*"))
+        for folder in (self.eval, self.explain, *drafts):
             remove_tree(folder)
         if new.logs.exists():
             remove_tree(self.logs)

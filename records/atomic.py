@@ -74,6 +74,23 @@ def building(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def rebuilding(folder: Path) -> Iterator[Path]:
+    """As `building`, but begins empty, and leaves nothing when the block raises.
+
+    Raises:
+        OSError: As `building`.
+    """
+    with building(folder) as draft:
+        remove_tree(draft)
+        draft.mkdir()
+        try:
+            yield draft
+        except BaseException:
+            remove_tree(draft)
+            raise
+
+
 def open_own(path: Path, mode: str, **form: Any) -> IO[Any]:
     """As `open`, for a file of ours that grows or is changed where it lies, and is no link.
 

@@ -3,8 +3,10 @@
     python -m pytest -s tests/benchmarks/kill_campaign.py
 
 `NIOSCOPE_KILLS` says how many kills in all (200), `NIOSCOPE_SEED` which moments, `NIOSCOPE_STAGES`
-which stages, `NIOSCOPE_SIGNAL` what by: `KILL`, `INT` or `TERM`. After the last two the process
-must also end with 130 or 143 and one line, leave no draft and no process, and hold no lock.
+which stages, `NIOSCOPE_BASE` the folder of an earlier campaign, whose results are taken for the
+stages that are not asked for, and `NIOSCOPE_SIGNAL` what by: `KILL`, `INT` or `TERM`. After the
+last two the process must also end with 130 or 143 and one line, leave no draft and no process, and
+hold no lock.
 
 A moment is drawn either from the time that the stage takes, or as so many changes to what it
 writes and some milliseconds after the last of them. Kills come in a row on one folder, about
@@ -49,16 +51,17 @@ from tests.nursery import NUMBERS, Nursery, Run, is_free
 KILLS = int(os.environ.get("NIOSCOPE_KILLS", "200"))
 SEED = int(os.environ.get("NIOSCOPE_SEED", "0"))
 SIGNAL = NUMBERS[os.environ.get("NIOSCOPE_SIGNAL", "KILL")]
+BASE = os.environ.get("NIOSCOPE_BASE", "")
 ASKED = os.environ.get("NIOSCOPE_STAGES", "")
 IN_A_ROW = 8
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.02
 TIMES = re.compile(
     r'("(?:[a-z_]*seconds|created|[a-z_]*waited[a-z_]*|modified_ns)": )[-+0-9.eE]+', re.IGNORECASE
 )
 MODEL = "autoencoder"
 TRAINING = ("--image_size=32", "--pretrain_epochs=1", "--epochs=2", "--batch_size=8")
 # What has no final name, or is only there while somebody works on it.
-DRAFTS = re.compile(r"(^|/)(\.draft-|\.candidate-|\.removed-|\.sample-draft|[^/]*-draft/)")
+DRAFTS = re.compile(r"(^|/)(\.draft-|\.candidate-|\.removed-|\.sample-draft|[^/]*-(draft|old)/)")
 STAYS = re.compile(r"(^|/)(records-draft/|checkpoint/)")  # A run that is told to end keeps these.
 UNCOMPARED = re.compile(r"(^|/)(settings/|logs/|\.predict\.lock|lock$)")
 
@@ -77,7 +80,7 @@ class Stage:
 
 STAGES = (
     Stage("sample", ("--stage=sample", "--data_dir={}/drawn"), 20,
-          first="from records.sample import COUNTS as c; c.update(train=50, validation=9, test=9)"),
+          first="from records.sample import COUNTS as c; c.update(train=14, validation=5, test=5)"),
     Stage("records", ("--stage=records", "--workers=1"), 60),
     Stage("voc", ("--stage=records", "--to=voc", "--output_dir={}/voc"), 40, "records"),
     Stage("train", ("--stage=train", *TRAINING), 40, "records"),
@@ -158,6 +161,10 @@ class Campaign:
 
         They run in folders of one name, because some results hold the paths.
         """
+        kept = BASE and Path(BASE) / f"whole-{stage.name}"
+        if runs == 1 and kept and kept.exists():
+            self.whole[stage.name] = kept
+            return
         found = []
         for number in range(runs):
             work_dir = self.fresh(stage)
