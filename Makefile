@@ -5,7 +5,7 @@ DEMO := .demo
 DEMO_FLAGS ?= --epochs=8 --pretrain_epochs=1 --learning_rate=0.003
 DATA ?= ../shared/data/neu-det
 
-.PHONY: demo test lint bench fuzz ablation clean
+.PHONY: demo test lint bench kills fuzz ablation clean
 
 demo: .venv/user
 	$(BIN)/python main.py --stage=sample --data_dir=$(DEMO)/pictures
@@ -27,6 +27,10 @@ lint: .venv/developer
 
 bench: .venv/developer
 	$(BIN)/python -m pytest -s -o python_files="bench_*.py" tests/benchmarks
+
+# About half an hour on two free cores. NIOSCOPE_KILLS, NIOSCOPE_STAGES and NIOSCOPE_SIGNAL: see the program.
+kills: .venv/developer
+	$(BIN)/python -m pytest -s tests/benchmarks/kill_campaign.py
 
 # Ten minutes each; what is found lies in .fuzz.
 FUZZ_SECONDS ?= 600
