@@ -32,6 +32,7 @@ from pipeline.training.mixed_precision import computing_in
 from pipeline.training.phases import PhaseOutcome
 from pipeline.training.plan import TrainingPlan, make_plan
 from pipeline.training.run import TrainingRun
+from records.atomic import replacing
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.types import Split
@@ -52,7 +53,7 @@ def run(settings: Settings) -> None:
     run_dir = RunDir(settings.work_dir, settings.model)
     manifest = read_manifest(run_dir.records)
     plan = make_plan(settings, manifest, registry.MODELS[settings.model], workers=place.workers)
-    _check_image_size(plan)
+    _check_image_size(plan)  # Before anything is decoded, which may take long.
     manifest, parts = deal_files(manifest, parts=plan.parts, place=place)
     verify_shards(manifest, splits=_SPLITS)
     if plan.positive_class:
@@ -80,7 +81,6 @@ class _Trained:
 
 
 def _check_image_size(plan: TrainingPlan) -> None:
-    """Before anything is decoded, which may take long."""
     spec = registry.MODELS[plan.model]
     try:
         spec.check_image_size(plan.image_size, window_px=plan.window_px)
@@ -119,7 +119,8 @@ def _train(
 
 
 def _write(trained: _Trained, plan: TrainingPlan, settings: Settings, draft: RunDir) -> None:
-    save_model(draft.weights, trained.model)
+    with replacing(draft.weights) as weights:
+        save_model(weights, trained.model)
     plots.write_history(draft.history)
     make_facts(
         plan,

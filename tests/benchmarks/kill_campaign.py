@@ -56,7 +56,7 @@ ASKED = os.environ.get("NIOSCOPE_STAGES", "")
 IN_A_ROW = 8
 POLL_SECONDS = 0.02
 TIMES = re.compile(
-    r'("(?:[a-z_]*seconds|created|[a-z_]*waited[a-z_]*|modified_ns)": )[-+0-9.eE]+', re.IGNORECASE
+    r'("(?:[a-z_]*seconds|created|[a-z_]*wait[a-z_]*|modified_ns)": )[-+0-9.eE]+', re.IGNORECASE
 )
 MODEL = "autoencoder"
 TRAINING = ("--image_size=32", "--pretrain_epochs=1", "--epochs=2", "--batch_size=8")
