@@ -5,7 +5,7 @@ DEMO := .demo
 DEMO_FLAGS ?= --epochs=8 --pretrain_epochs=1 --learning_rate=0.003
 DATA ?= ../shared/data/neu-det
 
-.PHONY: demo test lint bench fuzz ablation clean
+.PHONY: demo test lint bench kills fuzz ablation clean
 
 demo: .venv/user
 	$(BIN)/python main.py --stage=sample --data_dir=$(DEMO)/pictures
@@ -29,6 +29,10 @@ lint: .venv/developer
 # BENCH_FLAGS=--again measures everything anew, --all also what ours is compared with nobody in.
 bench: .venv/developer
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)
+
+# About half an hour on two free cores. NIOSCOPE_KILLS, NIOSCOPE_STAGES and NIOSCOPE_SIGNAL: see the program.
+kills: .venv/developer
+	$(BIN)/python -m pytest -s tests/benchmarks/kill_campaign.py
 
 # Ten minutes each; what is found lies in .fuzz.
 FUZZ_SECONDS ?= 600

@@ -11,6 +11,7 @@ README.md says what each stage takes and makes, and how the report is read.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import io
@@ -24,6 +25,9 @@ from absl import app, flags, logging
 from models.registry import MODELS
 from pipeline.config import Settings
 from pipeline.distribution.tf_config import read_place
+from pipeline.ending import MESSAGE, Interrupted, ending_when_told
+from pipeline.file_faults import find_file_fault
+from pipeline.holding import holding_for, holding_model
 from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import GateError, InputError
@@ -52,25 +56,38 @@ _CHAIN = ("records", "train", "eval", "explain", "export")
 _MODULES = {"eval": "evaluate"}
 
 
-def run_stage(settings: Settings) -> None:
-    """Runs the stage asked for; `all` is the chain, and `predict` when pictures are given."""
+def run_all(settings: Settings) -> None:
+    """Runs what was asked for: one stage, or the chain, and `predict` when pictures are given."""
     if settings.stage != "all":
-        # Before the module is imported: the message then comes at once, without TensorFlow.
-        run_dir = RunDir(settings.work_dir, settings.model)
-        run_dir.require_forerunner(settings.stage)
+        run_stage(settings)
+        return
+    run_dir = RunDir(settings.work_dir, settings.model)
+    with contextlib.ExitStack() as stack:
+        is_chief = read_place(settings.distribute).is_chief
+        if is_chief:
+            run_dir.make()
+            stack.enter_context(holding_model(run_dir))
+        for stage in (*_CHAIN, "predict") if settings.images else _CHAIN:
+            print(f"\n=== {stage} ===", flush=True)
+            run_stage(settings.for_stage(stage), has_model=is_chief)
+
+
+def run_stage(settings: Settings, *, has_model: bool = False) -> None:
+    """Runs one stage, against all others that would be in its way."""
+    run_dir = RunDir(settings.work_dir, settings.model)
+    # Before the module is imported: the message then comes at once, without TensorFlow.
+    run_dir.require_forerunner(settings.stage)
+    with contextlib.ExitStack() as stack:
         if settings.stage != "sample" and read_place(settings.distribute).is_chief:
             run_dir.make()
+            stack.enter_context(
+                holding_for(settings.stage, run_dir, to=settings.to, has_model=has_model)
+            )
             write_json(run_dir.settings(settings.stage), settings.to_json())
         if settings.stage not in ("sample", "records"):
             load_tensorflow()
-        module = importlib.import_module(
-            f"pipeline.stages.{_MODULES.get(settings.stage, settings.stage)}"
-        )
-        module.run(settings)
-        return
-    for stage in (*_CHAIN, "predict") if settings.images else _CHAIN:
-        print(f"\n=== {stage} ===", flush=True)
-        run_stage(settings.for_stage(stage))
+        name = _MODULES.get(settings.stage, settings.stage)
+        importlib.import_module(f"pipeline.stages.{name}").run(settings)
 
 
 def settings_from_flags() -> Settings:
@@ -93,30 +110,31 @@ def main(argv: list[str]) -> None:
             stream.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.WARNING)  # TensorFlow's notes on how it saves a model
     try:
-        if len(argv) > 1:
-            raise InputError(
-                f"{argv[1]!r} is no flag.", "Write every option as --name=value; see --help."
-            )
-        run_stage(settings_from_flags())
+        with ending_when_told():
+            _run(argv)
+    except KeyboardInterrupt as stop:
+        print(f"\n{MESSAGE}", file=sys.stderr)
+        sys.exit(stop.status if isinstance(stop, Interrupted) else 130)
     except InputError as error:
         print(f"\nnioscope: {error}", file=sys.stderr)
         sys.exit(2)
     except GateError as failure:
         print(f"\nnioscope: --gate: {failure}", file=sys.stderr)
         sys.exit(3)
-    except KeyboardInterrupt as stop:
-        print(" ".join(["\nnioscope: stopped.", *map(str, stop.args)]), file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        if not error.filename:
-            raise
-        print(
-            f"\nnioscope: {error.filename}: {error.strerror}.\n"
-            "  Remedy: look whether it is there, of the right kind, and yours to read or write, "
-            "and whether the disk has room.",
-            file=sys.stderr,
+
+
+def _run(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise InputError(
+            f"{argv[1]!r} is no flag.", "Write every option as --name=value; see --help."
         )
-        sys.exit(2)
+    settings = settings_from_flags()
+    try:
+        run_all(settings)
+    except Exception as error:
+        if refusal := find_file_fault(error, settings):
+            raise refusal from error
+        raise
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -40,7 +40,7 @@ class RunDir:
 
     @property
     def records_lock(self) -> Path:
-        """Held by the one run that may write records."""
+        """Held by the run that writes records, shared by those that read them."""
         return self.root / "settings" / "records.lock"
 
     @property
@@ -143,9 +143,9 @@ class RunDir:
             ) from error
 
     @property
-    def training_lock(self) -> Path:
-        """Held by the one run that may train this model."""
-        return self.root / "settings" / f"{self.model}-train.lock"
+    def model_lock(self) -> Path:
+        """Held by the one run that writes anything of this model but answers."""
+        return self.root / "settings" / f"{self.model}.lock"
 
     @property
     def checkpoint(self) -> RunDir:
@@ -213,7 +213,8 @@ class RunDir:
         # is killed in between is adopted again by the training that goes on.
         for path in (self.config, self.report):
             path.unlink(missing_ok=True)
-        for folder in (self.eval, self.explain, *self.model_dir.glob("eval-*")):
+        drafts = (path for name in ("eval", "explain") for path in self.model_dir.glob(f"{name}-*"))
+        for folder in (self.eval, self.explain, *drafts):
             remove_tree(folder)
         if new.logs.exists():
             remove_tree(self.logs)

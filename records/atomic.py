@@ -74,6 +74,23 @@ def building(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def rebuilding(folder: Path) -> Iterator[Path]:
+    """As `building`, but begins empty, and leaves nothing when the block raises.
+
+    Raises:
+        OSError: As `building`.
+    """
+    with building(folder) as draft:
+        remove_tree(draft)
+        draft.mkdir()
+        try:
+            yield draft
+        except BaseException:
+            remove_tree(draft)
+            raise
+
+
 def open_own(path: Path, mode: str, **form: Any) -> IO[Any]:
     """As `open`, for a file of ours that grows or is changed where it lies, and is no link.
 
@@ -108,16 +125,32 @@ def _refuse_link(path: Path) -> OSError:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Yields whether this process alone holds the lock `path`; a kill lets go of it too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_own(path, "a") as file:
+def locked(path: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Yields whether this process holds the lock `path`; a kill lets go of it too.
+
+    Args:
+        path: A file, made if it is not there; or a folder, to which nothing is added.
+        shared: Whether others may hold it as well that say so too; otherwise none may.
+
+    Raises:
+        OSError: It is a link, cannot be opened, or lies where there are no locks.
+    """
+    with contextlib.ExitStack() as stack:
+        if path.is_dir():
+            handle = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, handle)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(open_own(path, "a")).fileno()
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            is_ours = True
         except BlockingIOError:
-            yield False
-            return
-        yield True
+            is_ours = False
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        yield is_ours
 
 
 def write_text(path: Path, text: str) -> None:

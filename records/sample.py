@@ -11,7 +11,7 @@ import io
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from records.atomic import write_json
+from records.atomic import locked, write_json
 from records.board import Board
 from records.defects import DEFECT_KINDS, LIMITS, add_defect, has_places
 from records.drawing import HEIGHT_PX, WIDTH_PX, draw_board
@@ -123,25 +123,37 @@ def draw_data_set(
         Pictures of each class in each split.
 
     Raises:
-        InputError: `folder` holds something else, or cannot be written.
+        InputError: `folder` holds something else, cannot be written, or is drawn into already.
     """
-    _check_folder(folder)
     orders = [order for split in SPLITS for order in _orders(split, counts[split], nio_share, seed)]
-    draft = folder / _DRAFT
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        facts = _draw_into(draft, orders, seed)
-        for split in SPLITS:
-            shutil.rmtree(folder / split, ignore_errors=True)
-            (draft / split).replace(folder / split)
-        write_json(folder / MARKER, facts)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder) as is_ours:
+            if not is_ours:
+                raise InputError(f"Another process draws into {folder}.", "Wait for its end.")
+            return _draw_alone(folder, orders, seed)
     except OSError as error:
         raise InputError(
             f"The drawn pictures cannot be written to {folder}: {error.strerror or error}.",
             "Give another --data_dir, or make room and change the folder's permissions.",
         ) from error
+
+
+def _draw_alone(folder: Path, orders: list[_Order], seed: int) -> dict[str, dict[str, int]]:
+    _check_folder(folder)
+    draft = folder / _DRAFT
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        facts = _draw_into(draft, orders, seed)
+        (folder / MARKER).unlink(missing_ok=True)  # From here on until it is written anew.
+        for split in SPLITS:
+            shutil.rmtree(folder / split, ignore_errors=True)
+            (draft / split).replace(folder / split)
+        (draft / MARKER).replace(folder / MARKER)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        if not (folder / MARKER).exists() and any(folder.iterdir()):
+            draft.mkdir()  # It tells the next run that the rest is ours.
     return dict(facts["pictures"])
 
 
@@ -182,10 +194,11 @@ def _draw_into(draft: Path, orders: list[_Order], seed: int) -> dict[str, Any]:
     defects = {split: Counter(dict.fromkeys(DEFECT_KINDS, 0)) for split in SPLITS}
     with Workers(1 if len(orders) < _WORTH_A_PROCESS else 0) as workers:
         drawn = workers.map(functools.partial(_draw_files, draft, seed=seed), orders)
-        for order, kinds in zip(orders, _shown(drawn, len(orders)), strict=True):
+        bar = tqdm(drawn, desc="drawing", total=len(orders), unit="pictures", disable=None)
+        for order, kinds in zip(orders, bar, strict=True):
             defects[order.split].update(kinds)
     pictures = Counter((order.split, order.label) for order in orders)
-    return {
+    facts = {
         "drawn_by": _AUTHOR,
         "drawing_version": DRAWING_VERSION,
         "seed": seed,
@@ -197,10 +210,8 @@ def _draw_into(draft: Path, orders: list[_Order], seed: int) -> dict[str, Any]:
         },
         "defects": defects,
     }
-
-
-def _shown(drawn: Iterator[tuple[str, ...]], total: int) -> Iterator[tuple[str, ...]]:
-    return iter(tqdm(drawn, desc="drawing", total=total, unit="pictures", disable=None))
+    write_json(draft / MARKER, facts)
+    return facts
 
 
 def _draw_files(draft: Path, order: _Order, *, seed: int) -> tuple[str, ...]:
@@ -217,15 +228,7 @@ def _draw_files(draft: Path, order: _Order, *, seed: int) -> tuple[str, ...]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Makes sure that nothing but an earlier drawing would be lost.
-
-    Raises:
-        InputError: `folder` is a file, or holds a file that was not drawn here.
-    """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file, not a folder.", "Give another --data_dir.")
+    """Refuses what holds a file that was not drawn here: it would be lost."""
     is_drawn = _is_marker(folder / MARKER) or (folder / _DRAFT).is_dir()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

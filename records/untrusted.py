@@ -6,13 +6,17 @@ import errno
 import json
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from records.places import Place
+
+_Place = TypeVar("_Place", bound=Place)
 
 MAX_JSON_BYTES = 2**30
 """Of the files of a run, `audit.json` is the longest: some million findings."""
 
 
-def require_file(path: Path) -> Path:
+def require_file(path: _Place) -> _Place:
     """Returns `path`, unless it is there and no file: a pipe is waited for, a device never ends.
 
     Raises:

@@ -6,9 +6,9 @@ that is cut short leaves no copy that nobody owns. A watch writes it into its an
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
-import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.predicting.output_folder import COPIES, OVERLAYS
 from records.atomic import replacing, write_json
 from records.pictures import MAX_FILE_BYTES
 from records.places import Place, read_at_most
+from records.untrusted import require_file
 
 _OWN_NAMES = (PREDICTIONS, JSON_LINES, REJECTS, COPIES, OVERLAYS, DRIFT)
 
@@ -39,17 +40,36 @@ def list_copies(folder: Path, copies: Iterable[Path]) -> None:
     write_json(folder / COPIES, [path.relative_to(folder).as_posix() for path in copies])
 
 
-def copy_picture(picture: Place, target: Path) -> None:
+def copy_picture(picture: Place, target: Path, *, sha256: str) -> bool:
     """Copies a picture, whole or not at all.
 
+    Args:
+        picture: Where it lies.
+        target: Where the copy goes.
+        sha256: Of the bytes that were judged.
+
+    Returns:
+        False when it is gone or is no longer the one that was judged; there is no copy then.
+
     Raises:
-        OSError: It cannot be read or written.
+        OSError: The copy cannot be written.
     """
+    try:
+        encoded = read_at_most(require_file(picture), MAX_FILE_BYTES)
+    except OSError:
+        return False
+    if hashlib.sha256(encoded).hexdigest() != sha256:
+        return False
     with replacing(target) as draft:
-        if isinstance(picture, Path):
-            shutil.copyfile(picture, draft)
-        else:
-            draft.write_bytes(read_at_most(picture, MAX_FILE_BYTES))
+        draft.write_bytes(encoded)
+    return True
+
+
+def copy_judged(judged: Iterable[tuple[Place, str]], targets: Iterable[Path]) -> None:
+    """Copies pictures, each given with its SHA-256, and names those that have changed since."""
+    for (picture, sha256), target in zip(judged, targets, strict=True):
+        if not copy_picture(picture, target, sha256=sha256):
+            print(f"{picture} has changed since it was judged: it was not copied.", file=sys.stderr)
 
 
 def copy_logged(folder: Path, answers: Iterable[Answer], pictures: Iterable[Place]) -> None:
@@ -59,12 +79,8 @@ def copy_logged(folder: Path, answers: Iterable[Answer], pictures: Iterable[Plac
     may clear its folder.
     """
     for answer, picture in zip(answers, pictures, strict=True):
-        if not answer.copy or os.path.lexists(folder / answer.copy):
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            status = picture.stat()
-            if (status.st_size, status.st_mtime_ns) == answer.stamp:
-                copy_picture(picture, folder / answer.copy)
+        if answer.copy and not os.path.lexists(folder / answer.copy):
+            copy_picture(picture, folder / answer.copy, sha256=answer.sha256)
 
 
 def class_folder(name: str) -> str:

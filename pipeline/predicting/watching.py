@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pipeline.ending import Interrupted
 from pipeline.predicting.answer_log import Known
 from pipeline.predicting.incoming import path_text, walk_pictures
 from records.places import Place
@@ -108,11 +109,16 @@ def until_told() -> Iterator[threading.Event]:
     """Yields an event that is set when the process is told to end (SIGINT, SIGTERM).
 
     What is under way can then be brought to its end; told a second time, the process ends at once.
+
+    Raises:
+        Interrupted: At the end of the block, when it was told.
     """
     told = threading.Event()
+    numbers: list[int] = []
     before: dict[signal.Signals, signal._HANDLER] = {}
 
     def tell(number: int, _: FrameType | None) -> None:
+        numbers.append(number)
         told.set()
         signal.signal(number, before[signal.Signals(number)])
 
@@ -123,6 +129,8 @@ def until_told() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if numbers:
+        raise Interrupted(numbers[0])
 
 
 def look_until(

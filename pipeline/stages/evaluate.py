@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from pipeline.inputs.batches import Decode, make_evaluation_dataset
 from pipeline.modelfacts import ModelFacts, input_form
 from pipeline.pages.report import write_report
 from pipeline.rundir import RunDir
-from records.atomic import remove_tree, write_json
+from records.atomic import rebuilding, write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.types import SPLITS
@@ -126,24 +127,25 @@ def run(settings: Settings) -> None:
     values["robustness"] = (
         robustness_json(measured, target_recall=settings.target_recall) if measured else None
     )
-    remove_tree(run_dir.eval)
-    write_json(run_dir.threshold, rule_json)
-    write_predictions(run_dir.predictions, predictions)
-    write_galleries(
-        run_dir.eval,
-        pictures.shards,
-        rule=rule,
-        decided=decided,
-        predictions=predictions,
-        comparison=comparison,
-    )
-    if comparison:
-        write_comparison(run_dir.eval / "comparison.csv", comparison, predictions)
-    if measured:
-        write_robustness(run_dir.eval / "robustness.csv", measured)
-    write_figures(run_dir.eval, metrics, values)
-    values["digests"] = digest_evaluation(run_dir, weights_digest=facts.weights_digest)
-    write_json(run_dir.metrics, values)  # last: where it stands, the evaluation is whole
+    with rebuilding(run_dir.eval) as folder:
+        draft = dataclasses.replace(run_dir, evaluation=str(folder))
+        write_json(draft.threshold, rule_json)
+        write_predictions(draft.predictions, predictions)
+        write_galleries(
+            draft.eval,
+            pictures.shards,
+            rule=rule,
+            decided=decided,
+            predictions=predictions,
+            comparison=comparison,
+        )
+        if comparison:
+            write_comparison(draft.eval / "comparison.csv", comparison, predictions)
+        if measured:
+            write_robustness(draft.eval / "robustness.csv", measured)
+        write_figures(draft.eval, metrics, values)
+        values["digests"] = digest_evaluation(draft, weights_digest=facts.weights_digest)
+        write_json(draft.metrics, values)  # last: where it stands, the evaluation is whole
     print(_format_summary(metrics, str(rule_json["rule"])))
     print(f"Report: {write_report(run_dir)}")
     require_gate(settings, comparison)

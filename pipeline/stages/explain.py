@@ -24,7 +24,7 @@ from pipeline.filenames import digested_name, safe_name
 from pipeline.modelfacts import ModelFacts
 from pipeline.pages.report import write_report
 from pipeline.rundir import RunDir
-from records.atomic import remove_tree, write_json
+from records.atomic import rebuilding, write_json
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest
 from records.parsing import read_records
@@ -82,34 +82,34 @@ def write_maps(run_dir: RunDir, settings: Settings) -> int:
     chosen = _choose(predictions, makers.facts)
     manifest = read_manifest(run_dir.records)
     records = _find_records(run_dir, makers.facts, manifest, [item.source_id for item in chosen])
-    _remove_earlier(run_dir.explain)
-    panels: dict[str, list[Image.Image]] = {}
-    with tqdm(total=len(chosen), desc="explain", unit="pictures", disable=None) as bar:
-        for item, explanation in _explain(chosen, records, makers):
-            drawn = overlay.draw_explanation(explanation)
-            overlay.write_png(run_dir.explain / picture_file(item.source_id), drawn)
-            # Of the originals only the small drawing is kept: they may be large.
-            panels.setdefault(item.true, []).append(
-                overlay.draw_explanation(explanation, panel_px=overlay.SHEET_PANEL_PX)
+    with rebuilding(run_dir.explain) as folder:
+        panels: dict[str, list[Image.Image]] = {}
+        with tqdm(total=len(chosen), desc="explain", unit="pictures", disable=None) as bar:
+            for item, explanation in _explain(chosen, records, makers):
+                drawn = overlay.draw_explanation(explanation)
+                overlay.write_png(folder / picture_file(item.source_id), drawn)
+                # Of the originals only the small drawing is kept: they may be large.
+                panels.setdefault(item.true, []).append(
+                    overlay.draw_explanation(explanation, panel_px=overlay.SHEET_PANEL_PX)
+                )
+                bar.update()
+        for name, figures in panels.items():
+            sheet = overlay.set_contact_sheet(figures, title=f"True class {name}")
+            overlay.write_png(folder / sheet_file(name), sheet)
+        for item in chosen[: settings.feature_maps]:
+            write_feature_maps(
+                folder / "feature_maps" / digested_name(item.source_id),
+                makers,
+                records[item.source_id],
             )
-            bar.update()
-    for name, figures in panels.items():
-        sheet = overlay.set_contact_sheet(figures, title=f"True class {name}")
-        overlay.write_png(run_dir.explain / sheet_file(name), sheet)
-    for item in chosen[: settings.feature_maps]:
-        write_feature_maps(
-            run_dir.explain / "feature_maps" / digested_name(item.source_id),
-            makers,
-            records[item.source_id],
-        )
-    answers = {
-        source_id: predictions.classes[index]
-        for source_id, index in zip(predictions.source_ids, predictions.predicted, strict=True)
-    }
-    write_localization(run_dir.explain, makers, manifest, answers)
-    if settings.faithfulness:
-        write_beliefs(run_dir.explain, makers, manifest)
-    write_json(run_dir.explain / INDEX_NAME, [_index_entry(item) for item in chosen])
+        answers = {
+            source_id: predictions.classes[index]
+            for source_id, index in zip(predictions.source_ids, predictions.predicted, strict=True)
+        }
+        write_localization(folder, makers, manifest, answers)
+        if settings.faithfulness:
+            write_beliefs(folder, makers, manifest)
+        write_json(folder / INDEX_NAME, [_index_entry(item) for item in chosen])
     return len(chosen)
 
 
@@ -238,10 +238,3 @@ def _index_entry(item: Judged) -> dict[str, str | float]:
         "probability": item.probability,
         "file": picture_file(item.source_id),
     }
-
-
-def _remove_earlier(folder: Path) -> None:
-    # The index goes first: what it names is then never missing.
-    (folder / INDEX_NAME).unlink(missing_ok=True)
-    remove_tree(folder)
-    folder.mkdir(parents=True)

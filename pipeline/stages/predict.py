@@ -44,8 +44,8 @@ from pipeline.predicting.output_folder import (
 from pipeline.predicting.sorted_copies import (
     CopyPlan,
     class_folder,
+    copy_judged,
     copy_logged,
-    copy_picture,
     list_copies,
     remove_copies,
 )
@@ -59,6 +59,7 @@ from records.places import Place, locate
 WATCH = "watch"
 """Folder of a watch's answers, beside that of other runs, where no `--output_dir` was given."""
 _DRAFT_OVERLAYS = ".draft-overlays"
+_Placed = tuple[Place, str, str]  # A judged picture, the folder for its copy, its SHA-256.
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +149,9 @@ def _judge_once(settings: Settings, saved_model: Path, output: Path) -> None:
     print(job.tally.summarize(served.classes, saved_model, output))
 
 
-def _write_answers(job: Job, paths: Sequence[Place]) -> tuple[list[tuple[Place, str]], list[str]]:
-    """Writes the answers; returns the pictures to copy with the folder of each, and all maps."""
-    placed: list[tuple[Place, str]] = []
+def _write_answers(job: Job, paths: Sequence[Place]) -> tuple[list[_Placed], list[str]]:
+    """Writes the answers; returns the pictures to copy, and all maps."""
+    placed: list[_Placed] = []
     overlays: list[str] = []
     judged = job.judge(judge_pictures(job.served, paths, scheduler=job.settings.scheduler))
     with replacing_answers(job.output, job.served.classes) as write:
@@ -158,7 +159,7 @@ def _write_answers(job: Job, paths: Sequence[Place]) -> tuple[list[tuple[Place, 
             write(answers)
             for picture, answer in zip(outcome.pictures, answers, strict=True):
                 if folder := job.folder_of(answer):
-                    placed.append((picture.path, folder))
+                    placed.append((picture.path, folder, picture.sha256))
             overlays += [answer.overlay for answer in answers if answer.overlay]
         if job.painter:
             job.painter.finish()
@@ -166,20 +167,19 @@ def _write_answers(job: Job, paths: Sequence[Place]) -> tuple[list[tuple[Place, 
 
 
 def _place_copies(
-    job: Job, earlier: Sequence[Path], placed: Sequence[tuple[Place, str]], overlays: Sequence[str]
+    job: Job, earlier: Sequence[Path], placed: Sequence[_Placed], overlays: Sequence[str]
 ) -> None:
     """Puts copies and maps in the place of those of an earlier run."""
     remove_copies(job.output, earlier)
     plan = CopyPlan(job.output)
-    targets = [plan.place(path, folder) for path, folder in placed]
+    targets = [plan.place(path, folder) for path, folder, _ in placed]
     maps = [job.output / name for name in overlays]
     if maps or job.settings.output_dir is not None:
         list_copies(job.output, [*targets, *maps])
     for target in maps:
         target.parent.mkdir(exist_ok=True)
         (job.output / _DRAFT_OVERLAYS / target.name).replace(target)
-    for (path, _), target in zip(placed, targets, strict=True):
-        copy_picture(path, target)
+    copy_judged([(path, sha256) for path, _, sha256 in placed], targets)
 
 
 def _watch(settings: Settings, saved_model: Path, output: Path) -> None:
@@ -203,7 +203,7 @@ def _watch(settings: Settings, saved_model: Path, output: Path) -> None:
         ):
             print(f"Watching {folder} by {saved_model}; Ctrl-C ends it.", flush=True)
             _judge_arrivals(job, log, Arrivals(folder, log.known), told)
-    print(job.tally.summarize(served.classes, saved_model, output))
+            print(job.tally.summarize(served.classes, saved_model, output))
 
 
 def _judge_arrivals(job: Job, log: AnswerLog, arrivals: Arrivals, told: threading.Event) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.config import Settings
 from pipeline.pages.audit_page import PAGE_NAME, write_audit_page
 from pipeline.rundir import RunDir
-from records.atomic import building, locked
+from records.atomic import building
 from records.audit import AUDIT_NAME, REJECTS_NAME, Audit, audit, require_usable, write_audit
 from records.cluster import ClusterWorkers
 from records.errors import InputError
@@ -46,17 +46,7 @@ def run(settings: Settings) -> None:
     if settings.to == "voc":
         _write_back(settings, run_dir)
         return
-    with locked(run_dir.records_lock) as is_alone:
-        if not is_alone:
-            raise InputError(
-                f"Another run is writing records to {run_dir.root}.",
-                "Wait until it has ended, or give another --work_dir.",
-            )
-        _require_own(run_dir.records)
-        _run_alone(settings, run_dir)
-
-
-def _run_alone(settings: Settings, run_dir: RunDir) -> None:
+    _require_own(run_dir.records)
     if settings.data_dir is None:
         raise InputError(
             "The stage records needs the folder of pictures.", "Add --data_dir=FOLDER."

@@ -33,6 +33,7 @@ from pipeline.training.mixed_precision import computing_in
 from pipeline.training.phases import PhaseOutcome
 from pipeline.training.plan import TrainingPlan, make_plan
 from pipeline.training.run import TrainingRun
+from records.atomic import replacing
 from records.errors import InputError
 from records.manifest import Manifest, read_manifest, verify_shards
 from records.types import Split
@@ -46,15 +47,14 @@ def run(settings: Settings) -> None:
     """Trains the model that the settings name, or goes on where that was interrupted.
 
     Raises:
-        InputError: Records are missing, a flag does not fit them, weights cannot be had, another
-            training of this model runs in the same run directory, or another worker is lost.
-        KeyboardInterrupt: With a sentence on how to go on, if there is something to go on from.
+        InputError: Records are missing, a flag does not fit them, weights cannot be had, or another
+            worker is lost.
     """
     place = read_place(settings.distribute)
     run_dir = RunDir(settings.work_dir, settings.model)
     manifest = read_manifest(run_dir.records)
     plan = make_plan(settings, manifest, registry.MODELS[settings.model], workers=place.workers)
-    _check_image_size(plan)
+    _check_image_size(plan)  # Before anything is decoded, which may take long.
     manifest, parts = deal_files(manifest, parts=plan.parts, place=place)
     verify_shards(manifest, splits=_SPLITS)
     if plan.positive_class:
@@ -82,7 +82,6 @@ class _Trained:
 
 
 def _check_image_size(plan: TrainingPlan) -> None:
-    """Before anything is decoded, which may take long."""
     spec = registry.MODELS[plan.model]
     try:
         spec.check_image_size(plan.image_size, window_px=plan.window_px)
@@ -121,7 +120,8 @@ def _train(
 
 
 def _write(trained: _Trained, plan: TrainingPlan, settings: Settings, draft: RunDir) -> None:
-    save_model(draft.weights, trained.model)
+    with replacing(draft.weights) as weights:
+        save_model(weights, trained.model)
     plots.write_history(draft.history)
     make_facts(
         plan,

@@ -11,6 +11,7 @@ from records.atomic import (
     building,
     locked,
     open_own,
+    rebuilding,
     remove_tree,
     replacing,
     write_json,
@@ -157,3 +158,30 @@ def test_of_a_link_the_link_alone_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "file"]
     remove_tree(mine)
     assert not mine.exists()
+
+
+def test_what_is_rebuilt_begins_empty_and_leaves_the_earlier_when_it_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "eval"
+    (tmp_path / "eval-draft").mkdir()
+    (tmp_path / "eval-draft" / "left").write_text("of a run that was killed")
+    with rebuilding(folder) as draft:
+        (draft / "a").write_text("first")
+    with pytest.raises(OSError, match="No space"), rebuilding(folder) as draft:
+        assert not list(draft.iterdir())
+        (draft / "b").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [
+        "eval", "eval/a",
+    ]  # fmt: skip
+
+
+def test_a_shared_lock_is_shared_by_those_who_share_it(tmp_path: Path) -> None:
+    for path in (tmp_path / "lock", tmp_path):  # A file, and a folder.
+        with (
+            locked(path, shared=True) as first,
+            locked(path, shared=True) as second,
+            locked(path) as alone,
+        ):
+            assert (first, second, alone) == (True, True, False)
+        with locked(path) as alone, locked(path, shared=True) as second:
+            assert (alone, second) == (True, False)

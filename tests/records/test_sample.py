@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from records.atomic import locked
 from records.defects import DEFECT_KINDS
 from records.drawing import HEIGHT_PX, WIDTH_PX
 from records.errors import InputError
@@ -17,6 +18,7 @@ from records.layouts import find_samples
 from records.sample import MARKER, draw_data_set, draw_picture
 from records.types import SPLITS, Split
 from records.voc import read_annotation
+from tests.file_systems import mounted
 
 COUNTS: dict[Split, int] = {"train": 25, "validation": 10, "test": 25}
 
@@ -136,7 +138,7 @@ def test_names_like_ours_without_our_marker_are_foreign(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "boards").write_text("")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="File exists"):
         draw_data_set(tmp_path / "boards", seed=1, counts=COUNTS)
 
 
@@ -146,3 +148,22 @@ def test_an_interrupted_drawing_can_be_drawn_again(drawn: Path, tmp_path: Path) 
     left.write_bytes(b"half")
     draw_data_set(tmp_path, seed=7, counts=COUNTS, nio_share=0.2)
     assert digests(tmp_path) == digests(drawn)
+
+
+def test_a_drawing_that_ends_between_two_renames_can_be_drawn_again(
+    drawn: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "boards"
+    draw_data_set(folder, seed=8, counts=COUNTS, nio_share=0.2)
+    # What is mounted cannot be replaced: the last split stays in the way.
+    with mounted(folder / "test"), pytest.raises(InputError, match="busy"):
+        draw_data_set(folder, seed=7, counts=COUNTS, nio_share=0.2)
+    assert not (folder / MARKER).exists()
+    draw_data_set(folder, seed=7, counts=COUNTS, nio_share=0.2)
+    assert digests(folder) == digests(drawn)
+
+
+def test_a_folder_that_is_drawn_into_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(InputError, match="Another process draws"):
+        draw_data_set(tmp_path, seed=1, counts=COUNTS)
+    assert not list(tmp_path.iterdir())

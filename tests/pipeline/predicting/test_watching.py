@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.ending import Interrupted
 from pipeline.predicting.answer_log import Known
 from pipeline.predicting.incoming import path_text, read_picture
 from pipeline.predicting.watching import Arrivals, look_until, until_told
@@ -141,11 +142,12 @@ def test_a_folder_that_is_not_there_is_waited_for(watch: Watch) -> None:
 def test_told_to_end_it_ends_after_the_look(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
     (tmp_path / "a.png").write_bytes(encode(0))
-    with until_told() as told:
+    with pytest.raises(Interrupted) as ended, until_told() as told:
         for paths in look_until(told, Arrivals(tmp_path, {}), look_seconds=0.01):
             assert paths == [tmp_path / "a.png"]
             assert not told.is_set()
             os.kill(os.getpid(), number)
         assert told.is_set()
         assert signal.getsignal(number) == before  # A second time ends the process.
+    assert ended.value.status == 128 + number
     assert signal.getsignal(number) == before

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.ending import MESSAGE
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 # At random moments, beside those at chosen ones.
 KILLS = int(os.environ.get("NIOSCOPE_TRAINING_KILLS", "0"))
@@ -106,7 +108,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
     interrupted = start(work_dir, model)
     errors = stop_after(interrupted, f"{first} 1/", signal.SIGINT)
     assert interrupted.returncode == 130
-    assert errors.strip() == "nioscope: stopped. The same command goes on from where it was."
+    assert errors.strip() == MESSAGE
     stop_after(start(work_dir, model), f"{second} 1/", signal.SIGKILL)
     assert not (work_dir / model / "config.json").exists()
     draw = random.Random(0)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.ending import Interrupted
 from pipeline.predicting import watching
 from pipeline.stages import predict
 from tests.pipeline.stages.predict_bench import (
@@ -51,8 +52,10 @@ print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        predict.run(settings)
-        os._exit(0)
+        try:
+            predict.run(settings)
+        finally:
+            os._exit(0)
     print(child, flush=True)
     os.waitpid(child, 0)
     print("ended", flush=True)
@@ -104,7 +107,9 @@ def watch(
 
     actor = threading.Thread(target=act, daemon=True)
     actor.start()
-    bench.run(watch=True, output=output)
+    with pytest.raises(Interrupted) as ended:
+        bench.run(watch=True, output=output)
+    assert ended.value.status == 143
     actor.join()
 
 

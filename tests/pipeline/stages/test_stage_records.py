@@ -11,7 +11,6 @@ from PIL import Image
 
 from pipeline.config import Settings
 from pipeline.stages.records import run
-from records.atomic import locked
 from records.errors import InputError
 from records.manifest import read_manifest, verify_shards
 from records.shards import BYTES_A_MB, TARGET_SHARD_BYTES
@@ -244,13 +243,3 @@ def test_what_lies_beside_the_audit_of_an_earlier_run_stays(tmp_path: Path) -> N
         path.write_text("mine")
     run_in(tmp_path)
     assert [path.name for path in mine.parent.iterdir()] == ["iso9001.txt"]
-
-
-def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path) -> None:
-    draw_folder(tmp_path / "pictures", {"io": 20, "nio": 20})
-    (tmp_path / "run").mkdir()
-    with (
-        locked(tmp_path / "run" / "settings" / "records.lock"),
-        pytest.raises(InputError, match="Another run is writing records"),
-    ):
-        run_in(tmp_path)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -9,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.distribution.tf_config import Place
+from pipeline.rundir import RunDir
 from pipeline.training.checkpoint import State, assign, fits, read_state, values_of, write_state
+from pipeline.training.folder import training_folder
+from pipeline.training.plan import TrainingPlan
+from records.errors import InputError
 
 STATE = State(
     {"model": [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)], "best": []},
@@ -34,6 +41,29 @@ def test_the_same_state_is_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_state(tmp_path / name, STATE)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_state_does_not_depend_on_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_state(tmp_path / "now", STATE)
+    monkeypatch.setattr(time, "time", lambda: -86_400.0)  # No battery: 1969, before ZIP's years.
+    write_state(tmp_path / "then", STATE)
+    assert (tmp_path / "then").read_bytes() == (tmp_path / "now").read_bytes()
+
+
+@pytest.mark.parametrize("year", [1969, 2200])
+def test_a_clock_that_no_model_can_be_saved_by_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: (year - 1970 + 0.5) * 365.2425 * 86_400)
+    run_dir = RunDir(tmp_path, "autoencoder")
+    with (
+        pytest.raises(InputError, match=f"says {year}"),
+        training_folder(run_dir, cast(TrainingPlan, None), Place()),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_file_is_no_state(tmp_path: Path) -> None:
