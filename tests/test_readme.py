@@ -379,11 +379,6 @@ class Trouble:
         return (*flags, self.new)
 
 
-def _training(trouble: Trouble) -> tuple[str, ...]:
-    shutil.copytree(trouble.home / "runs/solder/records", trouble.folder / "new/records")
-    return trouble.held("autoencoder-train.lock", "--stage=train")
-
-
 def _empty_run(trouble: Trouble) -> str:
     (trouble.folder / "new").mkdir()
     return f"--baseline={trouble.folder / 'new'}"
@@ -433,8 +428,7 @@ TROUBLES: dict[str, Callable[[Trouble], tuple[str, ...]]] = {
         t.pictures(*IO, *NIO, "io/broken.png"), "--strict"
     ),
     "--group_regex=… is found": lambda t: t.records(t.data, r"--group_regex=plate(\d+)"),
-    "Another run is writing": lambda t: t.held("records.lock", "--stage=records", t.data),
-    "… is being trained": _training,
+    "… is in use by …": lambda t: t.held("records.lock", "--stage=records", t.data),
     "--augment=…": lambda t: ("--stage=train", t.run, "--augment=flip|twirl(3)"),
     "--image_size=… is": lambda t: ("--stage=train", t.run, "--image_size=16"),
     "--positive_class=…": lambda t: ("--stage=train", t.run, "--positive_class=bad"),
