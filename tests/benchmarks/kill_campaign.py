@@ -76,13 +76,15 @@ class Stage:
     after: str = ""  # The stage whose results it starts from.
     first: str = ""  # Python that is run before.
     ends: Callable[[Path], bool] | None = None  # Of one that does not end by itself.
+    once: str = ""  # What is refused when it is there: no command replaces it.
 
 
 STAGES = (
     Stage("sample", ("--stage=sample", "--data_dir={}/drawn"), 20,
           first="from records.sample import COUNTS as c; c.update(train=14, validation=5, test=5)"),
     Stage("records", ("--stage=records", "--workers=1"), 60),
-    Stage("voc", ("--stage=records", "--to=voc", "--output_dir={}/voc"), 40, "records"),
+    Stage("voc", ("--stage=records", "--to=voc", "--output_dir={}/voc"), 40, "records",
+          once="voc"),
     Stage("train", ("--stage=train", *TRAINING), 40, "records"),
     Stage("eval", ("--stage=eval",), 22, "train"),
     Stage("explain", ("--stage=explain", "--cam_methods=gradcam,layercam"), 18, "eval"),
@@ -223,7 +225,8 @@ class Campaign:
         while row.kills < kills:
             work_dir = self.fresh(stage)
             for _ in range(min(IN_A_ROW, kills - row.kills)):
-                if not self.kill(stage, work_dir, row):
+                is_done = not self.kill(stage, work_dir, row)
+                if is_done or (stage.once and (work_dir / stage.once).exists()):
                     break
             else:
                 self.finish(stage, work_dir)
