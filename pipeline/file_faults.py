@@ -31,7 +31,7 @@ def find_file_fault(error: BaseException, settings: Settings) -> InputError | No
         return None
     folder = settings.data_dir if settings.stage == "sample" else settings.work_dir
     path = getattr(error, "filename", None) or _find_path(error) or f"A file below {folder}"
-    words = os.strerror(found) if found else getattr(error, "strerror", None) or str(error)
+    words = getattr(error, "strerror", None) or (os.strerror(found) if found else str(error))
     return InputError(f"{os.fsdecode(path) if isinstance(path, bytes) else path}: {words}.",
                       _remedy(found))  # fmt: skip
 

@@ -76,11 +76,13 @@ def building(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def rebuilding(folder: Path) -> Iterator[Path]:
-    """As `building`, but begins empty, and leaves nothing when the block raises.
+    """As `building`, but replaces a link, begins empty, and leaves nothing when the block raises.
 
     Raises:
         OSError: As `building`.
     """
+    if folder.is_symlink():
+        folder.unlink()
     with building(folder) as draft:
         remove_tree(draft)
         draft.mkdir()

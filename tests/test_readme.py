@@ -276,6 +276,7 @@ def test_what_is_run_elsewhere_is_run_there(word: str) -> None:
 def mask(line: str) -> str:
     """A line of the screen without its figures, and without how many of them there are."""
     line = re.sub(r"runs/\w+|solder|NEU-DET", "PLACE", line)
+    line = re.sub("^Each of them is in", "The audit is", line)  # Where there is a remark.
     return re.sub(r"[\s#]+", " ", re.sub(r"\d[\d.,:e+-]*", "#", line)).strip()
 
 

@@ -8,62 +8,45 @@ stages that are not asked for, and `NIOSCOPE_SIGNAL` what by: `KILL`, `INT` or `
 last two the process must also end with 130 or 143 and one line, leave no draft and no process, and
 hold no lock.
 
-A moment is drawn either from the time that the stage takes, or as so many changes to what it
-writes and some milliseconds after the last of them. Kills come in a row on one folder, about
-`IN_A_ROW` of them; after each every file that has its final name is read as what it is. Then the
-same command runs to its end, and what it leaves is compared with what a run leaves that nobody
-disturbed: bytes, but for times (`TIMES`) and for files that differ between two undisturbed runs as
-well, of which the values are compared as far as they have any. TensorFlow is loaded ahead of all
-runs, and the runs are forks: a kill while it is loaded would show nothing.
+A moment is drawn either from the time that the stage takes, or as so many changes to what it writes
+and some milliseconds after the last of them. Kills come in a row on one folder, about `IN_A_ROW` of
+them; after each every file that has its final name is read as what it is. Then the same command
+runs to its end, and what it leaves is compared with what a run leaves that nobody disturbed: bytes,
+but for times (`TIMES`) and for files that differ between two undisturbed runs as well, of which the
+values are compared as far as they have any. TensorFlow is loaded ahead of all runs, and the runs
+are forks: a kill while it is loaded would show nothing.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
 import os
 import random
-import re
 import shutil
 import signal
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
-from PIL import Image
 
-from pipeline.ending import MESSAGE
-from pipeline.modelfacts import ModelFacts
-from pipeline.provenance import digest_files
-from pipeline.rundir import RunDir
-from pipeline.serving.published import find_difference
-from pipeline.training.checkpoint import read_state
-from records.manifest import file_digest, read_manifest, verify_shards
 from records.sample import draw_data_set
-from records.tfrecord import read_frames
-from tests.nursery import NUMBERS, Nursery, Run, is_free
+from tests.benchmarks.kill_traces import (
+    SIGNAL,
+    find_torn,
+    find_unclean,
+    list_files,
+    newest_version,
+    read_results,
+)
+from tests.nursery import Nursery, Run
 
 KILLS = int(os.environ.get("NIOSCOPE_KILLS", "200"))
 SEED = int(os.environ.get("NIOSCOPE_SEED", "0"))
-SIGNAL = NUMBERS[os.environ.get("NIOSCOPE_SIGNAL", "KILL")]
 BASE = os.environ.get("NIOSCOPE_BASE", "")
 ASKED = os.environ.get("NIOSCOPE_STAGES", "")
-IN_A_ROW = 8
-POLL_SECONDS = 0.02
-TIMES = re.compile(
-    r'("(?:[a-z_]*seconds|created|[a-z_]*wait[a-z_]*|modified_ns)": )[-+0-9.eE]+', re.IGNORECASE
-)
-MODEL = "autoencoder"
+IN_A_ROW, POLL_SECONDS = 8, 0.02
 TRAINING = ("--image_size=32", "--pretrain_epochs=1", "--epochs=2", "--batch_size=8")
-# What has no final name, or is only there while somebody works on it.
-DRAFTS = re.compile(r"(^|/)(\.draft-|\.candidate-|\.removed-|\.sample-draft|[^/]*-(draft|old)/)")
-STAYS = re.compile(r"(^|/)(records-draft/|checkpoint/)")  # A run that is told to end keeps these.
-UNCOMPARED = re.compile(r"(^|/)(settings/|logs/|\.predict\.lock|lock$)")
 
 
 @dataclass(frozen=True)
@@ -76,15 +59,14 @@ class Stage:
     after: str = ""  # The stage whose results it starts from.
     first: str = ""  # Python that is run before.
     ends: Callable[[Path], bool] | None = None  # Of one that does not end by itself.
-    once: str = ""  # What is refused when it is there: no command replaces it.
+    once: str = ""  # What no command replaces.
 
 
 STAGES = (
     Stage("sample", ("--stage=sample", "--data_dir={}/drawn"), 20,
           first="from records.sample import COUNTS as c; c.update(train=14, validation=5, test=5)"),
     Stage("records", ("--stage=records", "--workers=1"), 60),
-    Stage("voc", ("--stage=records", "--to=voc", "--output_dir={}/voc"), 40, "records",
-          once="voc"),
+    Stage("voc", ("--stage=records", "--to=voc", "--output_dir={}/voc"), 40, "records", once="voc"),
     Stage("train", ("--stage=train", *TRAINING), 40, "records"),
     Stage("eval", ("--stage=eval",), 22, "train"),
     Stage("explain", ("--stage=explain", "--cam_methods=gradcam,layercam"), 18, "eval"),
@@ -243,130 +225,6 @@ class Campaign:
         if names:
             print(f"  {stage.name}: differs: {names[:5]}", flush=True)
         return names
-
-
-def list_files(folder: Path) -> dict[str, int]:
-    """Every file and its size."""
-    found = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                found[f"{parent}/{name}"] = os.stat(f"{parent}/{name}").st_size  # noqa: PTH116
-            except OSError:
-                continue
-    return {name: size for name, size in found.items() if "/settings/" not in name}
-
-
-def read_results(work_dir: Path) -> dict[str, str]:
-    """A digest of every result, without the times in it."""
-    found = {}
-    for path in sorted(work_dir.rglob("*")):
-        name = path.relative_to(work_dir).as_posix()
-        if path.is_file() and not UNCOMPARED.search(name) and not DRAFTS.search(name):
-            content = path.read_bytes()
-            if path.suffix in (".json", ".jsonl"):
-                content = TIMES.sub(r"\1 0", content.decode()).encode()
-            if path.name == "history.csv":
-                content = without_times(path)
-            found[name] = hashlib.sha256(content).hexdigest()
-    return found
-
-
-def without_times(path: Path) -> bytes:
-    rows = list(csv.DictReader(path.open(newline="")))
-    return repr([{k: v for k, v in row.items() if "second" not in k and "wait" not in k}
-                 for row in rows]).encode()  # fmt: skip
-
-
-def newest_version(results: dict[str, str]) -> dict[str, str]:
-    """Those of the newest version under a number of its own."""
-    at = re.compile(r"(.*/export/)(\d+)(/.*)")
-    newest = max(int(match[2]) for match in map(at.match, results) if match)
-    return {
-        at.sub(r"\1N\3", name): digest
-        for name, digest in results.items()
-        if not (match := at.match(name)) or int(match[2]) == newest
-    }
-
-
-def find_torn(work_dir: Path) -> list[str]:
-    """Files with their final names that are not whole."""
-    torn = []
-    for path in sorted(work_dir.rglob("*")):
-        name = path.relative_to(work_dir).as_posix()
-        if path.is_file() and not DRAFTS.search(name):
-            try:
-                require_whole(path)
-            except Exception as error:
-                torn.append(f"{name}: {type(error).__name__} {error}")
-    return [*torn, *find_torn_wholes(work_dir)]
-
-
-def require_whole(path: Path) -> None:
-    is_log = "overlays" not in path.parts and path.parent.name == "out"
-    if ".tfrecord-" in path.name:
-        list(read_frames(path))
-    elif path.suffix == ".json" and not path.name.endswith(".lock"):
-        json.loads(path.read_text(encoding="utf-8"))
-    elif path.suffix in (".jsonl", ".csv"):
-        text = path.read_text(encoding="utf-8")
-        if is_log:  # A watch adds to these; a line that is cut short is cut off at its start.
-            text = text[: text.rfind("\n") + 1]
-        if text and not text.endswith("\n"):
-            raise ValueError("its last line has no end")
-        if path.suffix == ".jsonl":
-            [json.loads(line) for line in text.splitlines()]
-        elif len({len(row) for row in csv.reader(text.splitlines())}) > 1:
-            raise ValueError("its lines differ in length")
-    elif path.suffix in (".png", ".jpg"):
-        with Image.open(path) as picture:
-            picture.load()
-    elif path.suffix == ".html":
-        if not path.read_text(encoding="utf-8").rstrip().endswith("</html>"):
-            raise ValueError("its end is missing")
-    elif path.suffix == ".xml":
-        ElementTree.parse(path)
-    elif path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip():
-                raise ValueError("a member is damaged")
-    elif path.suffix == ".state" and read_state(path) is None:
-        raise ValueError("its digest is another")
-
-
-def find_torn_wholes(work_dir: Path) -> Iterator[str]:
-    """Sets of files that say they are whole and are not."""
-    run_dir = RunDir(work_dir, MODEL)
-    try:
-        if (run_dir.records / "manifest.json").exists():
-            verify_shards(read_manifest(run_dir.records))
-        if run_dir.config.exists():
-            digest = ModelFacts.read(run_dir.config).weights_digest
-            if digest != file_digest(run_dir.weights):
-                yield "config.json is of another model"
-        for version in run_dir.export.glob("[0-9]*"):
-            difference = find_difference(version, digest_files(version))
-            if difference:
-                yield f"version {version.name}: {difference}"
-    except Exception as error:
-        yield f"{type(error).__name__}: {error}"
-
-
-def find_unclean(run: Run, work_dir: Path) -> Iterator[str]:
-    """What a run that was told to end must not do."""
-    # Before `main` and after it the signal itself ends the process, which is 128 more to a shell.
-    if run.status not in (128 + SIGNAL, -SIGNAL, 0):
-        yield f"status {run.status}"
-    if run.errors().strip() not in ((MESSAGE,) if run.status == 128 + SIGNAL else ("", MESSAGE)):
-        yield f"said {run.errors()[-800:]!r}"
-    if left := run.left_behind():
-        yield f"processes {left}"
-    for path in work_dir.rglob("*"):
-        name = path.relative_to(work_dir).as_posix()
-        if path.name.endswith("lock") and not is_free(path):
-            yield f"{name} is held"
-        if path.is_file() and DRAFTS.search(name) and not STAYS.search(name):
-            yield f"{name} is left"
 
 
 @pytest.mark.timeout(0)

@@ -146,15 +146,11 @@ def test_predict_gives_the_evaluations_answers(
 
 
 def test_the_same_seed_gives_the_same_run(pictures: Path, tmp_path: Path) -> None:
-    def run_in_this_process(*flags: str) -> None:
-        status, printed = answer(*flags)
-        assert status == 0, printed
-
     digests = []
-    for name, run_stage in (("a", nioscope), ("b", run_in_this_process)):
+    for name in ("a", "b"):
         work_dir = tmp_path / name
         for stage in ("records", "train", "eval"):
-            run_stage(
+            nioscope(
                 f"--stage={stage}", f"--data_dir={pictures}", f"--work_dir={work_dir}",
                 "--image_size=32", "--epochs=2", "--pretrain_epochs=1", "--seed=3",
             )  # fmt: skip

@@ -23,7 +23,6 @@ ENDED = """
 try:
     with ending.ending_when_told():
         try:
-            say("ready")
             {body}
         finally:
             say("left")
@@ -47,7 +46,7 @@ def start(body: str, *, grace_seconds: float = 30.0) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_what_is_left_is_left_by_an_exception(number: signal.Signals) -> None:
-    process = start("time.sleep(60)")
+    process = start("say('ready'); time.sleep(60)")
     process.send_signal(number)
     assert process.communicate(timeout=60) == (f"left\nended {128 + number}\n", "")
     assert process.returncode == 0  # The status is for main.py to give.
@@ -56,6 +55,7 @@ def test_what_is_left_is_left_by_an_exception(number: signal.Signals) -> None:
 def test_what_else_is_raised_then_is_a_consequence() -> None:
     body = """
             try:
+                say("ready")
                 time.sleep(60)
             except KeyboardInterrupt:
                 raise ValueError("a worker was ended")"""
@@ -68,6 +68,7 @@ def test_an_exception_that_is_lost_ends_the_process_after_the_grace() -> None:
     body = """
             while True:
                 try:
+                    say("ready")
                     time.sleep(60)
                 except KeyboardInterrupt:
                     pass"""
@@ -75,7 +76,7 @@ def test_an_exception_that_is_lost_ends_the_process_after_the_grace() -> None:
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=60)
     assert (out, errors.strip(), process.returncode) == (
-        "",
+        "ready\n",
         "nioscope: interrupted; the same command goes on.",
         143,
     )
@@ -84,6 +85,7 @@ def test_an_exception_that_is_lost_ends_the_process_after_the_grace() -> None:
 def test_told_twice_at_once_is_told_once_and_later_ends_it_at_once() -> None:
     body = """
             try:
+                say("ready")
                 time.sleep(60)
             finally:
                 say("cleaning")

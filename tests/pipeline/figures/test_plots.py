@@ -257,8 +257,13 @@ def test_failing_figure_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_neither_pyplot_nor_tensorflow_is_imported() -> None:
-    modules = "plots, report, metrics, threshold, baseline, predictions"
-    code = f"from pipeline import {modules}; import sys; print([m for m in sys.modules])"
+    code = (
+        "from pipeline.evaluation import baseline, metrics, predictions, threshold\n"
+        "from pipeline.figures import plots\n"
+        "from pipeline.pages import report\n"
+        "import sys\n"
+        "print(list(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

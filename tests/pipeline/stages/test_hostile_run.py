@@ -274,7 +274,7 @@ def test_links_in_the_place_of_our_files_lead_nowhere(copied: RunDir, outside: P
     status, printed = ask(copied, "eval")
     assert status == 0, printed
     assert not copied.report.is_symlink() and not copied.eval.is_symlink()
-    for name, stage in (("autoencoder-train.lock", "train"), ("records.lock", "records")):
+    for name, stage in (("autoencoder.lock", "train"), ("records.lock", "records")):
         (settings / name).unlink(missing_ok=True)
         (settings / name).symlink_to(mine)
         flags = (f"--data_dir={copied.root.parent / 'pictures'}",) if stage == "records" else ()

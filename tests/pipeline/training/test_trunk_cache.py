@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,12 +23,13 @@ class Trunk:
     """Answers with rising numbers; counts the pictures it saw, and may be stopped after some."""
 
     def __init__(self, stop_after: float = np.inf) -> None:
-        self.seen, self._stop_after = 0, stop_after
+        self.seen, self._stop_after, self._one = 0, stop_after, threading.Lock()
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        if self.seen >= self._stop_after:
-            raise KeyboardInterrupt
-        self.seen += len(images)
+        with self._one:  # Two batches are under way at once.
+            if self.seen >= self._stop_after:
+                raise KeyboardInterrupt
+            self.seen += len(images)
         return tf.reduce_mean(images, axis=[2, 3]) * 2
 
 
