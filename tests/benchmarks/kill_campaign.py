@@ -36,8 +36,7 @@ from tests.benchmarks.kill_traces import (
     find_torn,
     find_unclean,
     list_files,
-    newest_version,
-    read_results,
+    read_results_of,
 )
 from tests.nursery import Nursery, Run
 
@@ -153,7 +152,7 @@ class Campaign:
         for number in range(runs):
             work_dir = self.fresh(stage)
             self.seconds[stage.name], self.changes[stage.name] = self.finish(stage, work_dir)
-            found.append(read_results(work_dir))
+            found.append(read_results_of(stage.name, work_dir))
             if not number:
                 self.whole[stage.name] = self.folder / f"whole-{stage.name}"
                 shutil.copytree(work_dir, self.whole[stage.name])
@@ -217,9 +216,8 @@ class Campaign:
 
     def compare(self, stage: Stage, work_dir: Path) -> list[str]:
         """Names of results that are not those of an undisturbed run."""
-        found, whole = read_results(work_dir), read_results(self.whole[stage.name])
-        if stage.name == "export":  # A kill may come after the version has appeared.
-            found, whole = (newest_version(results) for results in (found, whole))
+        folders = (work_dir, self.whole[stage.name])
+        found, whole = (read_results_of(stage.name, folder) for folder in folders)
         steady = (whole.keys() | found.keys()) - self.unsteady[stage.name]
         names = sorted(name for name in steady if found.get(name) != whole.get(name))
         if names:

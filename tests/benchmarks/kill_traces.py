@@ -68,6 +68,13 @@ def without_times(path: Path) -> bytes:
                  for row in rows]).encode()  # fmt: skip
 
 
+def read_results_of(stage: str, work_dir: Path) -> dict[str, str]:
+    """`read_results` after a stage, of its newest version alone."""
+    results = read_results(work_dir)
+    # A kill may come after a version has appeared; then there are two.
+    return newest_version(results) if stage == "export" else results
+
+
 def newest_version(results: dict[str, str]) -> dict[str, str]:
     """Those of the newest version under a number of its own."""
     at = re.compile(r"(.*/export/)(\d+)(/.*)")
