@@ -32,11 +32,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def digest_folder(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files of a folder, such as a SavedModel."""
-    return join_digests(digest_files(folder))
-
-
 def digest_files(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a folder, by its path below it, in the order of their paths."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -44,7 +39,7 @@ def digest_files(folder: Path) -> dict[str, str]:
 
 
 def join_digests(files: Mapping[str, str]) -> str:
-    """What `digest_folder` says of a folder, by what `digest_files` says of it."""
+    """SHA-256 over the names and contents of all files of a folder, from its `digest_files`."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in files.items())
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 

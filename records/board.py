@@ -70,11 +70,6 @@ class Joint:
         """Area of the voids relative to the land's; an upper limit where voids overlap."""
         return sum(math.pi * void.radius**2 for void in self.voids) / self.area_px
 
-    @property
-    def solder_fraction(self) -> float:
-        """Solder volume relative to the nominal one, voids not counted."""
-        return self.solder * self.spread**2
-
 
 @dataclass(frozen=True, slots=True)
 class Bridge:

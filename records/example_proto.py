@@ -1,7 +1,6 @@
 """The message `tf.train.Example`, without TensorFlow.
 
-Built from a description of `example.proto` and `feature.proto` (tensorflow/core/example) in a pool
-of its own, so that it does not get in the way of TensorFlow's, where both are in one process.
+Built from a description of `example.proto` and `feature.proto` (tensorflow/core/example).
 """
 
 from __future__ import annotations
@@ -9,19 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-)
 from google.protobuf.message import DecodeError
 
-_PACKAGE: Final = "nioscope"
-_Field: Final = descriptor_pb2.FieldDescriptorProto
+from records.proto_types import Kind, add_field, build_message, describe_file
+
 _LISTS: Final = (
-    ("bytes_list", "BytesList", _Field.TYPE_BYTES),
-    ("float_list", "FloatList", _Field.TYPE_FLOAT),
-    ("int64_list", "Int64List", _Field.TYPE_INT64),
+    ("bytes_list", "BytesList", Kind.TYPE_BYTES),
+    ("float_list", "FloatList", Kind.TYPE_FLOAT),
+    ("int64_list", "Int64List", Kind.TYPE_INT64),
 )
 """The kinds of a `Feature` in the order of their field numbers, from 1."""
 
@@ -29,43 +23,24 @@ _LISTS: Final = (
 def _describe() -> Any:
     """The `FileDescriptorProto` of the five messages an `Example` consists of."""
     # In proto3 numbers are packed, which is what both files say of their lists.
-    file = descriptor_pb2.FileDescriptorProto(
-        name="nioscope/example.proto", package=_PACKAGE, syntax="proto3"
-    )
+    file = describe_file("nioscope")
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
     for number, (field, message, kind) in enumerate(_LISTS, start=1):
-        _add_field(file.message_type.add(name=message), "value", 1, kind, repeated=True)
-        _add_field(feature, field, number, message).oneof_index = 0
+        add_field(file, file.message_type.add(name=message), "value", 1, kind, repeated=True)
+        add_field(file, feature, field, number, message).oneof_index = 0
     features = file.message_type.add(name="Features")
     # What `map<string, Feature>` stands for.
     entry = features.nested_type.add(name="FeatureEntry")
     entry.options.map_entry = True
-    _add_field(entry, "key", 1, _Field.TYPE_STRING)
-    _add_field(entry, "value", 2, "Feature")
-    _add_field(features, "feature", 1, "Features.FeatureEntry", repeated=True)
-    _add_field(file.message_type.add(name="Example"), "features", 1, "Features")
+    add_field(file, entry, "key", 1, Kind.TYPE_STRING)
+    add_field(file, entry, "value", 2, "Feature")
+    add_field(file, features, "feature", 1, "Features.FeatureEntry", repeated=True)
+    add_field(file, file.message_type.add(name="Example"), "features", 1, "Features")
     return file
 
 
-def _add_field(
-    message: Any, name: str, number: int, kind: int | str, *, repeated: bool = False
-) -> Any:
-    """Adds a field of a protobuf type, or of the message that `kind` names."""
-    label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
-    field = message.field.add(name=name, number=number, label=label)
-    if isinstance(kind, str):
-        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    else:
-        field.type = kind
-    return field
-
-
-_POOL: Final = descriptor_pool.DescriptorPool()
-_POOL.AddSerializedFile(_describe().SerializeToString())
-Example: Final[Any] = message_factory.GetMessageClass(
-    _POOL.FindMessageTypeByName(f"{_PACKAGE}.Example")
-)
+Example: Final[Any] = build_message(_describe(), "Example")
 """`tf.train.Example`: the same fields, and the same bytes when serialised."""
 
 

@@ -8,7 +8,7 @@ hold a centre along an axis counts there as the one pixel nearest its own centre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,20 +110,6 @@ def mark_boxes(boxes: FloatArray, height: int, width: int) -> npt.NDArray[np.boo
     for xmin, ymin, xmax, ymax in boxes.tolist():
         mask[_span(ymin, ymax, height), _span(xmin, xmax, width)] = True
     return mask
-
-
-def score_pictures(
-    pictures: Iterable[tuple[str, bool, FloatArray, FloatArray]],
-) -> tuple[ScoredPicture, ...]:
-    """Scores one method's maps: class, whether the model is right, map, boxes (`score_map`).
-
-    Pictures without boxes are left out. No map is kept, so a generator serves.
-    """
-    return tuple(
-        ScoredPicture(name, bool(is_right), score_map(heatmap, boxes))
-        for name, is_right, heatmap, boxes in pictures
-        if len(boxes)
-    )
 
 
 def tune_thresholds(validation: Sequence[ScoredPicture]) -> dict[float, float]:

@@ -6,8 +6,8 @@ it takes others, and `labels.txt` for people and clients. Beside the versions: `
 and takes only what is called by an integer; other files do no harm there.
 
 Nothing here needs TensorFlow or `tensorflow-serving-api`: the few fields of `PredictionLog` that a
-request consists of are described to protobuf in a pool of its own, as `records.example_proto` does
-for `tf.train.Example`. Sources: tensorflow_serving/apis/{prediction_log,predict,model}.proto and
+request consists of are described to protobuf (`records.proto_types`). Sources:
+tensorflow_serving/apis/{prediction_log,predict,model}.proto and
 tensorflow/core/framework/{tensor,tensor_shape}.proto.
 """
 
@@ -22,11 +22,11 @@ from typing import Any, Final
 
 import jinja2
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 
 from records.atomic import replacing, write_text
 from records.pictures import probe_pixels
+from records.proto_types import Kind, add_field, build_message, describe_file
 from records.tfrecord import frame
 
 WARMUP_NAME: Final = "tf_serving_warmup_requests"
@@ -40,24 +40,22 @@ _ENCODED_SIGNATURES: Final = ("serving_default", "explain", "monitor")
 _PIXEL_SIGNATURE: Final = "predict_tensor"
 _STRING, _UINT8 = 7, 4  # of tensorflow/core/framework/types.proto
 
-_PACKAGE: Final = "nioscope_serving"
-_Kind: Final = descriptor_pb2.FieldDescriptorProto
 # Message: field, number, protobuf type or message, whether repeated. A map is on the wire what
 # `inputs` is here, a list of keys and values.
 _MESSAGES: Final[dict[str, tuple[tuple[str, int, int | str, bool], ...]]] = {
-    "Dim": (("size", 1, _Kind.TYPE_INT64, False),),
+    "Dim": (("size", 1, Kind.TYPE_INT64, False),),
     "TensorShapeProto": (("dim", 2, "Dim", True),),
     "TensorProto": (
-        ("dtype", 1, _Kind.TYPE_INT32, False),
+        ("dtype", 1, Kind.TYPE_INT32, False),
         ("tensor_shape", 2, "TensorShapeProto", False),
-        ("tensor_content", 4, _Kind.TYPE_BYTES, False),
-        ("string_val", 8, _Kind.TYPE_BYTES, True),
+        ("tensor_content", 4, Kind.TYPE_BYTES, False),
+        ("string_val", 8, Kind.TYPE_BYTES, True),
     ),
     "InputsEntry": (
-        ("key", 1, _Kind.TYPE_STRING, False),
+        ("key", 1, Kind.TYPE_STRING, False),
         ("value", 2, "TensorProto", False),
     ),
-    "ModelSpec": (("signature_name", 3, _Kind.TYPE_STRING, False),),
+    "ModelSpec": (("signature_name", 3, Kind.TYPE_STRING, False),),
     "PredictRequest": (
         ("model_spec", 1, "ModelSpec", False),
         ("inputs", 2, "InputsEntry", True),
@@ -190,23 +188,12 @@ def _digest(text: str) -> str:
 
 def _describe() -> Any:
     """The `FileDescriptorProto` of `_MESSAGES`."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="nioscope/prediction_log.proto", package=_PACKAGE, syntax="proto3"
-    )
+    file = describe_file("nioscope_serving")
     for message, fields in _MESSAGES.items():
         description = file.message_type.add(name=message)
         for name, number, kind, repeated in fields:
-            field = description.field.add(name=name, number=number)
-            field.label = _Kind.LABEL_REPEATED if repeated else _Kind.LABEL_OPTIONAL
-            if isinstance(kind, str):
-                field.type, field.type_name = _Kind.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-            else:
-                field.type = kind
+            add_field(file, description, name, number, kind, repeated=repeated)
     return file
 
 
-_POOL: Final = descriptor_pool.DescriptorPool()
-_POOL.AddSerializedFile(_describe().SerializeToString())
-_PredictionLog: Final[Any] = message_factory.GetMessageClass(
-    _POOL.FindMessageTypeByName(f"{_PACKAGE}.PredictionLog")
-)
+_PredictionLog: Final[Any] = build_message(_describe(), "PredictionLog")

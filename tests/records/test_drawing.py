@@ -76,7 +76,7 @@ def test_joints_in_order_keep_to_the_limits(seed: int) -> None:
     least, most = NORMAL_SOLDER_THICKNESS
     for item in draw_board(generator(seed)).joints:
         assert item.void_fraction <= HARMLESS_VOID_FRACTION
-        assert least <= item.solder_fraction <= most
+        assert least <= item.solder * item.spread**2 <= most
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -87,7 +87,8 @@ def test_spoilt_joints_are_beyond_the_limits(seed: int) -> None:
         spoilt[kind] = [item for item in board.joints if item.is_spoilt]
     assert [item.solder for item in spoilt["missing_joint"]] == [0.0]
     (little,), (void,) = spoilt["little_solder"], spoilt["large_void"]
-    assert 0.1 < little.solder_fraction <= LIMITS["most_solder_fraction_little_solder"] + 1e-3
+    volume = little.solder * little.spread**2
+    assert 0.1 < volume <= LIMITS["most_solder_fraction_little_solder"] + 1e-3
     assert LARGE_VOID_FRACTION[0] <= void.void_fraction <= LARGE_VOID_FRACTION[1]
     assert len(spoilt["bridge"]) == 2
 

@@ -30,7 +30,6 @@ from pipeline.maps.localization import (
     mean_rate,
     pointing_rate,
     score_map,
-    score_pictures,
     tune_thresholds,
     uniform_map,
 )
@@ -262,11 +261,6 @@ def test_the_centre_map_points_at_the_centre_and_frames_centred_boxes(
     assert score_map(heatmap, np.array([[0.75, 0.0, 1.0, 1.0]])).pointing == 0
 
 
-def test_pictures_without_boxes_are_left_out() -> None:
-    pictures = [("a", True, uniform_map(2, 2), boxes) for boxes in (FULL, FULL[:0])]
-    assert len(score_pictures(iter(pictures))) == 1
-
-
 def test_the_best_threshold_is_tuned_for_each_overlap_and_the_middle_one_of_several() -> None:
     falling = [0.9 - 0.05 * i for i in range(19)]
     # 0.3 up to index 12, 0.5 up to 8, 0.7 up to 4; the middles of those. Floats are a hair off.
@@ -290,7 +284,7 @@ def test_an_overlap_of_just_so_much_counts_though_boxes_are_rounded() -> None:
     heatmap = np.zeros((7, 70), np.float32)
     heatmap[3, 20:30] = 1
     boxes = np.array([[[20 / 70, 3 / 7, (30 + more) / 70, 4 / 7]] for more in (10, 11)], np.float32)
-    pictures = score_pictures([("a", True, heatmap, box) for box in boxes])
+    pictures = [ScoredPicture("a", is_right=True, scores=score_map(heatmap, box)) for box in boxes]
     rows = summarize("cam", pictures, dict.fromkeys(OVERLAPS, 0.5), ["a"])
     assert rows[0].box_accuracies == (1.0, 0.5, 0.0)
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -32,50 +31,12 @@ from pipeline.pages.audit_page import (
 from records.audit import Audit
 from records.groups import Groups
 from records.types import AnnotatedObject, BoundingBox, Example, Finding, Split
+from tests.pipeline.pages.html_page import Page
 
 _Data = tuple[Audit, dict[Split, tuple[Example, ...]]]
 
-_VOID = {"meta", "img", "br", "wbr"}
 _DARK, _LIGHT = (1.0,) + (0.0,) * 63, (0.0,) * 32 + (1.0,) + (0.0,) * 31
 _MARKUP = '<img src=x onerror="alert(1)">'
-
-
-class _Page(HTMLParser):
-    """Reads a page: its text, its elements, and whether they are closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.headings: list[str] = []
-        self._open: list[str] = []
-        self._text: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-        self.raw_text = "".join(self._text)
-        self.text = " ".join(self.raw_text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("th", "td", "p", "div"):
-            self._text.append(" ")
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
-            self._text.append(data)
-        if self._open[-1:] == ["h2"]:
-            self.headings.append(data)
-
-    def pictures(self) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.elements if tag == "img"]
-
-    def tags(self) -> set[str]:
-        return {tag for tag, _ in self.elements}
 
 
 def _decode(picture: dict[str, str | None]) -> Image.Image:
@@ -121,9 +82,9 @@ def _audit(
     )
 
 
-def _read(path: Path, audit: Audit, splits: dict[Split, tuple[Example, ...]] | None) -> _Page:
+def _read(path: Path, audit: Audit, splits: dict[Split, tuple[Example, ...]] | None) -> Page:
     write_audit_page(path / PAGE_NAME, audit, splits)
-    return _Page((path / PAGE_NAME).read_text(encoding="utf-8"))
+    return Page((path / PAGE_NAME).read_text(encoding="utf-8"))
 
 
 def _void(xmin: float, ymin: float, xmax: float, ymax: float) -> AnnotatedObject:
@@ -357,7 +318,7 @@ def test_names_with_markup_stay_text(tmp_path: Path) -> None:
     assert all(str(picture["src"]).startswith("data:") for picture in page.pictures())
 
 
-def _structure(page: _Page) -> list[tuple[str, tuple[str, ...]]]:
+def _structure(page: Page) -> list[tuple[str, tuple[str, ...]]]:
     return [(tag, tuple(sorted(attributes))) for tag, attributes in page.elements if tag != "wbr"]
 
 
@@ -371,7 +332,7 @@ _NAMES = st.lists(
 ).map("".join)
 
 
-def _name_everything(folder: Path, name: str) -> _Page:
+def _name_everything(folder: Path, name: str) -> Page:
     """A page on which everything that may be named is called `name`."""
     box = AnnotatedObject(name, BoundingBox(0, 0, 5, 5))
     findings = [

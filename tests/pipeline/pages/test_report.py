@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +25,11 @@ from records.atomic import write_json
 from records.errors import InputError
 from records.faults import SET_ASIDE_CODES
 from tests.pipeline.model_facts import make_facts
+from tests.pipeline.pages.html_page import Page
 
 _PLOT_SIZE = (90, 45)  # at 144 dots an inch 60 by 30 CSS pixels
-_VOID = {"meta", "img", "br"}
 _NO_REVIEW = ReviewBand()
 _MARKUP = '<img src=x onerror="alert(1)">'
-
-
-class _Page(HTMLParser):
-    """Reads a page: its text, its elements, and whether they are closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.headings: list[str] = []
-        self._open: list[str] = []
-        self._text: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-        self.text = " ".join(" ".join(self._text).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
-            self._text.append(data)
-        if self._open[-1:] == ["h2"]:
-            self.headings.append(data)
-
-    def pictures(self) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.elements if tag == "img"]
 
 
 def _write_png(path: Path, size: tuple[int, int] = (60, 40)) -> None:
@@ -176,10 +143,10 @@ def run(tmp_path: Path) -> RunDir:
     return run
 
 
-def _read(run: RunDir) -> _Page:
+def _read(run: RunDir) -> Page:
     path = write_report(run)
     assert path == run.report
-    return _Page(path.read_text(encoding="utf-8"))
+    return Page(path.read_text(encoding="utf-8"))
 
 
 def test_headline_counts_escapes_and_false_calls(run: RunDir) -> None:
@@ -187,7 +154,7 @@ def test_headline_counts_escapes_and_false_calls(run: RunDir) -> None:
     # Clopper-Pearson for 3 of 59 and 2 of 200.
     assert "3 of 59 bad parts escaped (5.1 %, 95 % interval 1.1 to 14.1 %)." in text
     assert "2 of 200 good ones were stopped (1.0 %, 95 % interval 0.1 to 3.6 %)." in text
-    assert "Bad is nio , good is io ." in text
+    assert "Bad is nio, good is io." in text
 
 
 def test_sections_come_in_the_order_of_their_weight(run: RunDir) -> None:
@@ -210,7 +177,7 @@ def test_sections_come_in_the_order_of_their_weight(run: RunDir) -> None:
 def test_every_section_says_what_the_run_holds(run: RunDir) -> None:
     text = _read(run).text
     for said in (
-        "A picture is nio when its score is at least 0.24975 ",
+        "A picture is nio when its score is at least 0.24975",
         "true nio, predicted io (probability 87.5 %) bad/1.png",
         "(probability 87.5 %) 3.png",
         "A threshold on the mean grey value alone reaches an area under the ROC curve of 0.",
@@ -438,7 +405,7 @@ def test_maps_beyond_the_size_of_a_mail_are_counted(run: RunDir) -> None:
     entry = {"source_id": "x", "true": "io", "predicted": "nio", "probability": 0.5}
     write_json(run.explain / "maps.json", [{"file": "00.png"} | entry] * 3)
     page = _read(run)
-    assert "1 more in explain/ ." in page.text
+    assert "1 more in explain/." in page.text
     assert run.report.stat().st_size < 9_000_000
 
 

@@ -20,7 +20,7 @@ from pipeline.predicting.incoming import Picture, find_pictures, read_picture
 from pipeline.predicting.judging import judge
 from pipeline.predicting.output_folder import holding
 from pipeline.predicting.sorted_copies import class_folder
-from pipeline.provenance import digest_folder
+from pipeline.provenance import digest_files, join_digests
 from pipeline.rundir import RunDir
 from pipeline.serving import saved_model
 from records.places import Place
@@ -324,7 +324,7 @@ def test_table_and_lines_say_the_same_of_every_picture(bench: Bench) -> None:
         assert row["sha256"] == line["sha256"] == hashlib.sha256(content).hexdigest()
         assert (row["predicted"], row["decision"]) == (line["label"], line["decision"])
         assert (row["version"], line["version"]) == ("1", 1)
-        assert row["model"] == line["model"] == digest_folder(served)
+        assert row["model"] == line["model"] == join_digests(digest_files(served))
         for name in ("score", "reconstruction_error"):
             assert float(row[name]) == line[name]
         assert {name: float(row[f"p_{name}"]) for name in TWO.classes} == line["probabilities"]
