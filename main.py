@@ -144,6 +144,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     except flags.Error as error:
         print(f"\nnioscope: {error}\n  Remedy: see python main.py --help.", file=sys.stderr)
         sys.exit(2)
+    except SystemExit:  # Of --help alone: absl ends it with 1, as if something were wrong.
+        sys.exit(0)
     except BrokenPipeError:  # `--help | head`; what is still to be said must not be flushed there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

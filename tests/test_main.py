@@ -26,7 +26,9 @@ def nioscope(*flags: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_setting_is_a_flag_in_help_and_in_the_readme() -> None:
-    text, readme = nioscope("--help").stdout, (REPOSITORY / "README.md").read_text()
+    done, readme = nioscope("--help"), (REPOSITORY / "README.md").read_text()
+    text = done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
     for field in dataclasses.fields(Settings):
         assert f"--{field.name}:" in text or f"--[no]{field.name}:" in text
         assert f"| `--{field.name}`" in readme or f"| `--no{field.name}`" in readme
