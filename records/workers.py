@@ -36,8 +36,8 @@ class Workers:
     `records.cluster.ClusterWorkers` are those of other machines.
 
     Args:
-        count: How many; 0: one for each core that it may use. With 1, or a single task, the work is done
-            by this process.
+        count: How many; 0: one for each core that this process may use. With 1, or a single task,
+            the work is done by this process.
     """
 
     def __init__(self, count: int = 0) -> None:
