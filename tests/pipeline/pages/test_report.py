@@ -394,6 +394,14 @@ def test_names_with_markup_stay_text(run: RunDir) -> None:
     assert all(str(picture["src"]).startswith("data:") for picture in page.pictures())
 
 
+def test_other_records_are_not_called_the_test_split(run: RunDir) -> None:
+    metrics = json.loads(run.metrics.read_text())
+    write_json(run.metrics, metrics | {"others": "elsewhere/records"})
+    text = _read(run).text
+    assert "of the records in elsewhere/records, none of which had a part in training" in text
+    assert "the test split" not in text
+
+
 def test_an_index_cannot_lead_out_of_its_folder(run: RunDir) -> None:
     secret = run.root / "secret.png"
     _write_png(secret, (7, 7))
