@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from records import faults
 from records.faults import Fault
-from records.orientation import swaps_sides
-from records.pictures import PictureFacts, turn_box
+from records.orientation import swaps_sides, turn_box
+from records.pictures import PictureFacts
 from records.types import AnnotatedObject, Annotation, BoundingBox, Finding, Sample
 
 CLIPPED_PX = 1.0
