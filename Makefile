@@ -25,7 +25,7 @@ lint: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Half an hour or more; what is measured is kept in .bench, so that it can be interrupted.
+# Three quarters of an hour; what is measured is kept in .bench, so that it can be interrupted.
 # BENCH_FLAGS=--again measures everything anew, --all also what ours is compared with nobody in.
 bench: .venv/developer
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)

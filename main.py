@@ -62,14 +62,11 @@ def run_all(settings: Settings) -> None:
         run_stage(settings)
         return
     run_dir = RunDir(settings.work_dir, settings.model)
-    with contextlib.ExitStack() as stack:
-        is_chief = read_place(settings.distribute).is_chief
-        if is_chief:
-            run_dir.make()
-            stack.enter_context(holding_model(run_dir))
+    run_dir.make()
+    with holding_model(run_dir):
         for stage in (*_CHAIN, "predict") if settings.images else _CHAIN:
             print(f"\n=== {stage} ===", flush=True)
-            run_stage(settings.for_stage(stage), has_model=is_chief)
+            run_stage(settings.for_stage(stage), has_model=True)
 
 
 def run_stage(settings: Settings, *, has_model: bool = False) -> None:

@@ -130,7 +130,7 @@ class Settings:
     distribute: str = _flag(
         "none",
         "For train: mirrored trains on all GPUs of this machine, multiworker on all machines that "
-        " the environment variable TF_CONFIG names.",
+        "the environment variable TF_CONFIG names.",
         choices=DISTRIBUTIONS,
     )
     parts: int = _flag(

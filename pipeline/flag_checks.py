@@ -154,6 +154,12 @@ def _check_evaluation(settings: Settings) -> None:
             raise InputError(f"--{name}={value:g} is no such share.", f"Give one {range_}.")
     if settings.gate and settings.baseline is None:
         raise InputError("--gate compares with another model.", "Add --baseline=RUN.")
+    if settings.eval_records and settings.stage == "all":
+        raise InputError(
+            "--eval_records judges by the rule of an earlier evaluation, which --stage=all makes "
+            "anew.",
+            "Leave it out, then give it with --stage=eval.",
+        )
 
 
 def _check_stage(settings: Settings) -> None:

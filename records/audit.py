@@ -46,8 +46,8 @@ class Audit:
         examples: The usable pictures, ordered by `source_id`.
         groups: Which examples must stay on one side of every split.
         findings: Everything that is wrong, ordered by path.
-        histograms: Of each class, the mean over its pictures of the fractions of pixels in each of
-            `HISTOGRAM_BINS` ranges of grey; empty where pictures were not decoded.
+        histograms: Of each class, the mean over its pictures, copies too, of the fractions of
+            pixels in each of `HISTOGRAM_BINS` ranges of grey; empty where none was decoded.
         is_verified: Whether every picture was decoded whole.
         is_compared: Whether near-duplicates were looked for.
     """

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from records import faults
 from records.faults import Fault
-from records.orientation import swaps_sides
-from records.pictures import PictureFacts, turn_box
+from records.orientation import swaps_sides, turn_box
+from records.pictures import PictureFacts
 from records.types import AnnotatedObject, Annotation, BoundingBox, Finding, Sample
 
 CLIPPED_PX = 1.0
@@ -19,7 +19,6 @@ round outwards, are one pixel off; what is further out was drawn on another pict
 size of it."""
 NOTHING_FOUND = "io"
 """The class of a picture whose annotation has no objects: inspected, and in order."""
-
 
 _CLASSES_SHOWN = 12
 
@@ -64,20 +63,21 @@ def check_annotation(sample: Sample, facts: PictureFacts, annotation: Annotation
         annotation: What was read.
     """
     problems: dict[Fault, list[str]] = defaultdict(list)
-    size = (annotation.width or facts.width, annotation.height or facts.height)
-    lies = size != (facts.width, facts.height) and size == _raw_size(facts)
-    if size != (facts.width, facts.height) and not lies:
+    raw = _raw_size(facts)
+    is_upright = _fits(annotation, facts.width, facts.height)
+    lies = not is_upright and _fits(annotation, *raw)
+    if not (is_upright or lies):
         problems[faults.SIZE_MISMATCH].append(
             f"<size> says {annotation.width} x {annotation.height}, "
             f"the picture has {facts.width} x {facts.height} pixels"
         )
-    if facts.orientation != 1 and annotation.objects and size == _raw_size(facts) and not lies:
+    elif facts.orientation != 1 and annotation.objects and not lies and _fits(annotation, *raw):
         reason = "<size> does not tell whether the boxes were drawn on the picture turned upright"
         problems[faults.TURNED_BOXES].append(f"{reason}; they are taken so")
     objects = []
     for number, item in enumerate(annotation.objects, start=1):
         where = f"object {number} ({item.name})"
-        box = turn_box(item.box, facts.orientation, *size) if lies else item.box
+        box = turn_box(item.box, facts.orientation, *raw) if lies else item.box
         checked = _check_box(box, where, facts, problems)
         if checked:
             objects.append(item if checked is item.box else dataclasses.replace(item, box=checked))
@@ -94,10 +94,12 @@ def check_names(
         names: Of its objects, in the order of the file.
         vocabulary: As `choose_vocabulary` returns it.
     """
+    if vocabulary is None:
+        return ()
     problems: dict[Fault, list[str]] = defaultdict(list)
-    for number, name in enumerate(names if vocabulary is not None else (), start=1):
+    for number, name in enumerate(names, start=1):
         where = f"object {number} ({name})"
-        if vocabulary is not None and name not in vocabulary:
+        if name not in vocabulary:
             known = ", ".join(sorted(vocabulary)[:_CLASSES_SHOWN])
             known += ", ..." * (len(vocabulary) > _CLASSES_SHOWN)
             reason = f"{where} is of none of the classes {known}"
@@ -117,6 +119,11 @@ def choose_label(objects: Iterable[AnnotatedObject]) -> str:
     for item in objects:
         areas[item.name] += item.box.area_px
     return min(areas, key=lambda name: (-areas[name], name), default=NOTHING_FOUND)
+
+
+def _fits(annotation: Annotation, width: int, height: int) -> bool:
+    """Whether what the annotation says of a picture's size, if anything, is this."""
+    return annotation.width in (0, width) and annotation.height in (0, height)
 
 
 def _raw_size(facts: PictureFacts) -> tuple[int, int]:

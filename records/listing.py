@@ -6,12 +6,14 @@ data folder are reported and not followed: what a run reads is what the user nam
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import unicodedata
 from dataclasses import dataclass
 
 from records import faults
+from records.encodings import EXTENSIONS
 from records.errors import InputError
 from records.places import Place, scan, walk
 from records.remote import Entry, Url
@@ -25,12 +27,8 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
 }
 """What folders and lists of a published split are called, in lower case."""
-_READ_EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib"),
-    *(".tif", ".tiff", ".webp"),
-)
 _OTHER_EXTENSIONS = (".gif", ".jp2", ".heic", ".avif", ".dcm")
-PICTURE_EXTENSIONS = frozenset(_READ_EXTENSIONS + _OTHER_EXTENSIONS)
+PICTURE_EXTENSIONS = frozenset(itertools.chain(*EXTENSIONS.values(), _OTHER_EXTENSIONS))
 """Files with another extension are not looked at. Those of `_OTHER_EXTENSIONS` are here so that the
 audit says that they cannot be used."""
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -59,12 +57,9 @@ class Listing:
     folders: tuple[str, ...]
     findings: tuple[Finding, ...]
 
-    def find_folder(self, *names: str) -> str | None:
-        """The first folder whose name is one of `names` (lower case), whatever its case."""
-        for path in self.folders:
-            if name_of(path).lower() in names:
-                return path
-        return None
+    def find_folder(self, name: str) -> str | None:
+        """The first folder called `name` (lower case), whatever its case."""
+        return next((path for path in self.folders if name_of(path).lower() == name), None)
 
 
 class Tree:
@@ -96,10 +91,11 @@ class Tree:
 
     def count_pictures_below(self, folder: str) -> int:
         """Pictures in a folder and all folders below it; links to folders are not followed."""
-        return sum(
-            sum(_find_kind(name) == "picture" and name[0] != "." for name in names)
-            for _, _, names in walk(self.root / folder)
-        )
+        count = 0
+        for _, folders, names in walk(self.root / folder):
+            folders[:] = filter(is_visible, folders)
+            count += sum(_find_kind(name) == "picture" for name in filter(is_visible, names))
+        return count
 
     def _scan(self, folder: str) -> Listing:
         found: dict[str, list[str]] = {kind: [] for kind in ("folder", "picture", ".xml", ".txt")}
@@ -152,6 +148,11 @@ class Tree:
         return None
 
 
+def is_visible(name: str) -> bool:
+    """Whether a file or folder of this name is looked at."""
+    return not name.startswith(".") and name != "__MACOSX"
+
+
 def compose(name: str) -> str:
     """A name in Unicode's composed form (NFC), in which equal looks are equal strings."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
@@ -192,9 +193,7 @@ def _escape(path: str) -> str:
 
 
 def _list_visible(folder: Place) -> list[_Entry]:
-    visible: list[_Entry] = [
-        item for item in scan(folder) if item.name[0] != "." and item.name != "__MACOSX"
-    ]
+    visible: list[_Entry] = [item for item in scan(folder) if is_visible(item.name)]
     return sorted(visible, key=lambda entry: entry.name)
 
 

@@ -20,17 +20,14 @@ from PIL import UnidentifiedImageError
 
 from records import bmp, faults, jpeg, png, tiff, webp
 from records.encodings import EXTENSIONS, Header, damaged, find_format
-from records.encodings import MAX_PIXELS as MAX_PIXELS
 from records.encodings import PictureError as PictureError
 from records.faults import Fault
 from records.orientation import swaps_sides, turn_pixels
-from records.orientation import turn_box as turn_box
-from records.pixels import GREY_TOLERANCE as GREY_TOLERANCE
 from records.pixels import encode_png, measure_luma
 from records.places import Place, read_at_most
 
 MAX_FILE_BYTES = 2**28
-"""An uncompressed colour picture of `MAX_PIXELS`."""
+"""An uncompressed colour picture of `records.encodings.MAX_PIXELS`."""
 
 _READERS: dict[str, Callable[[bytes], Any]] = {
     "jpeg": jpeg.read_header,
@@ -59,7 +56,7 @@ class PictureFacts:
         width: In pixels, upright.
         height: In pixels, likewise.
         bit_depth: Of a channel, 8 or 16.
-        is_grey: Whether no two channels of any pixel lie more than `GREY_TOLERANCE` apart.
+        is_grey: Whether it is grey, as `records.pixels.measure_luma` says.
         size_bytes: How many they are.
         sha256: Of the bytes, in hexadecimal.
         orientation: EXIF's, 1 to 8: how the rows in the file were turned to stand upright; 1 is not
@@ -99,7 +96,7 @@ def read_file(path: Place) -> bytes:
 def probe_pixels(encoded: bytes) -> tuple[PictureFacts, np.ndarray]:
     """Decodes a picture whole.
 
-    Of a picture of `MAX_PIXELS` it takes up to 1 GiB of memory, of a WebP 1.5 GiB.
+    Of the largest picture it takes up to 1 GiB of memory, of a WebP 1.5 GiB.
 
     Returns:
         What the picture is, and its luma: uint8 `[height, width]`, upright, as

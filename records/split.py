@@ -49,15 +49,14 @@ def assign_splits(examples: Iterable[Example], groups: Groups, *, seed: int) -> 
     picture that is in no published split is left out. When no test split was published, all three
     splits are drawn from each class: ordered by content, the first groups go to test, the next to
     validation, the rest to train. Test or validation pictures without training pictures are
-    refused, because a draw would train on what was published to measure with.
+    refused, because a draw would train on what was published to measure with. Whether every class
+    is in every split is for `require_every_class` to say.
 
     Args:
         examples: The usable pictures, in any order, each content once (`records.audit` drops
             copies): two of the same bytes could come to lie in two splits.
         groups: Which of them belong together.
         seed: Seed of the draw; without effect on splits that were all published.
-
-    Whether every class is in every split is for `require_every_class` to say.
 
     Raises:
         InputError: A split was published without a training split.

@@ -6,9 +6,9 @@ classes, boxes and flags, and the same splits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from records.atomic import write_text
+from records.atomic import locked, remove_tree, write_text
 from records.errors import InputError
 from records.manifest import Manifest, verify_shards
 from records.pictures import probe_header
@@ -66,22 +66,17 @@ def write_voc(manifest: Manifest, folder: Path) -> WrittenVoc:
         folder: Where to; it must not exist or be empty. It appears whole or not at all.
 
     Raises:
-        InputError: The records are damaged, `folder` holds something, or cannot be written.
+        InputError: The records are damaged, `folder` holds something, cannot be written, or is
+            being written by another process.
     """
     folder = folder.resolve()
     _require_empty(folder)
     verify_shards(manifest)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own, so that nothing that lies there already is ever cleared away.
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-        try:
+        with _drafting(folder) as draft:
             written = _write_all(manifest, draft)
-            draft.chmod(0o755)
             os.sync()  # After a power cut the name must not stand for files that are not there.
             draft.replace(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise InputError(
             f"The pictures cannot be written to {folder}: {error.strerror or error}.",
@@ -126,6 +121,26 @@ class _Target:
         if label not in self.folder_of:
             self.folder_of[label] = self.classes.take(label)
         return self.folder_of[label]
+
+
+@contextlib.contextmanager
+def _drafting(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `folder`; what a killed run left there is removed first."""
+    draft = folder.with_name(f".draft-{folder.name}")
+    if draft.is_symlink():
+        draft.unlink()
+    draft.mkdir(parents=True, exist_ok=True)
+    with locked(draft) as is_ours:
+        if not is_ours:
+            raise InputError(
+                f"Another process writes to {folder}.", "Wait for its end, or give another folder."
+            )
+        try:
+            for left in draft.iterdir():
+                remove_tree(left)
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _require_empty(folder: Path) -> None:

@@ -36,12 +36,12 @@ class Workers:
     `records.cluster.ClusterWorkers` are those of other machines.
 
     Args:
-        count: How many; 0: as many as there are cores. With 1, or a single task, the work is done
-            by this process.
+        count: How many; 0: one for each core that this process may use. With 1, or a single task,
+            the work is done by this process.
     """
 
     def __init__(self, count: int = 0) -> None:
-        self.count = count or os.cpu_count() or 1
+        self.count = count or len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:

@@ -69,8 +69,8 @@ class BoxCount:
         width_px: In pixels of the pictures.
         height_px: Likewise.
         area_fraction: Of the picture, 0..1.
-        small: Boxes with a side below `SMALL_BOX_PX` once the picture is stretched to a square of
-            `MODEL_SIDE_PX`.
+        small: Boxes with a side below `SMALL_BOX_PX` once the picture's longer side has
+            `MODEL_SIDE_PX`: a model sees it in its proportions, unless told to stretch it.
     """
 
     name: str
@@ -150,13 +150,13 @@ def _measure_boxes(name: str, boxes: Sequence[tuple[Example, AnnotatedObject]]) 
     )
     sizes_px = np.array([(example.width, example.height) for example, _ in boxes], np.float64)
     sides_px = corners_px[:, 2:] - corners_px[:, :2]
-    sides = sides_px / sizes_px
+    scales = MODEL_SIDE_PX / sizes_px.max(axis=1)
     return BoxCount(
         name=name,
         pictures=len({example.source_id for example, _ in boxes}),
         corners=corners_px / np.tile(sizes_px, 2),
         width_px=measure_range(sides_px[:, 0]),
         height_px=measure_range(sides_px[:, 1]),
-        area_fraction=measure_range(sides.prod(axis=1)),
-        small=int(np.count_nonzero(MODEL_SIDE_PX * sides.min(axis=1) < SMALL_BOX_PX)),
+        area_fraction=measure_range((sides_px / sizes_px).prod(axis=1)),
+        small=int(np.count_nonzero(scales * sides_px.min(axis=1) < SMALL_BOX_PX)),
     )

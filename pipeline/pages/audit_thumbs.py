@@ -68,7 +68,7 @@ def make_thumbnails(source: Place, wanted: Sequence[Wanted]) -> list[Thumbnail |
         source: The data folder.
         wanted: What to open in it.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         return list(threads.map(lambda item: _make_thumbnail(source, item), wanted))
 
 

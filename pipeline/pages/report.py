@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pipeline.evaluation.baseline import rivals_model
 from pipeline.evaluation.curves import format_area
 from pipeline.evaluation.rates import format_per_cent
 from pipeline.modelfacts import ModelFacts
+from pipeline.pages.audit_findings import group_findings
 from pipeline.pages.page import write_page
 from pipeline.pages.report_pictures import (
     embed_gallery,
@@ -23,9 +23,8 @@ from pipeline.pages.report_pictures import (
 )
 from pipeline.rundir import RunDir
 from records.errors import InputError
-from records.faults import SET_ASIDE_CODES
 from records.manifest import file_digest
-from records.types import SPLITS
+from records.types import SPLITS, Finding
 
 _PLOTS = (
     *("confusion_matrix", "confusion_matrix_normalized", "curves", "operating_point"),
@@ -68,6 +67,7 @@ def _collect(run: RunDir) -> dict[str, Any]:
     maps = read_json(run.explain / "maps.json") or []
     shown = list(embed_maps(maps, run.explain))
     manifest = read_json(run.records / "manifest.json")
+    audit = read_json(run.records / "audit.json")
     facts = ModelFacts.read(run.config) if run.config.exists() else None
     return {
         "model": run.model,
@@ -86,7 +86,9 @@ def _collect(run: RunDir) -> dict[str, Any]:
         "history": embed_history(run.history),
         "manifest": manifest,
         "splits": SPLITS,
-        "findings": _count_findings(read_json(run.records / "audit.json")),
+        "findings": None
+        if audit is None
+        else group_findings(Finding(**item) for item in audit["findings"]),
         "provenance": _list_provenance(run, facts, manifest),
     }
 
@@ -103,24 +105,6 @@ def _collect_map_scores(explain: Path) -> dict[str, Any]:
             for path in sorted(explain.glob("feature_maps/*/overview.png"))[:_OVERVIEWS_AT_MOST]
         },
     }
-
-
-def _count_findings(audit: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
-    """How often each kind of fault was found, those that set a picture aside first."""
-    if audit is None:
-        return None
-    counts = Counter(
-        (
-            not (item["is_error"] or item["code"] in SET_ASIDE_CODES),
-            item["code"],
-            item["remedy"],
-        )
-        for item in audit["findings"]
-    )
-    return [
-        {"code": code, "count": count, "is_set_aside": not is_used, "remedy": remedy}
-        for (is_used, code, remedy), count in sorted(counts.items())
-    ]
 
 
 def _list_provenance(

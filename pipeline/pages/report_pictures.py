@@ -85,15 +85,15 @@ def embed_history(history_csv: Path) -> Picture | None:
     return _embed(png_bytes(history_figure(read_history(history_csv))), dpi=DPI, facts={})
 
 
-def _embed_all(entries: Iterable[Mapping[str, Any]], folder: Path) -> list[Picture]:
+def _embed_all(entries: Iterable[Mapping[str, Any]], folder: Path) -> Iterator[Picture]:
     # The name alone counts: no entry leads out of the folder.
     found = ((entry, _read_png(folder / Path(entry["file"]).name)) for entry in entries)
-    return [_embed(png, dpi=_CSS_PIXELS_PER_INCH, facts=entry) for entry, png in found if png]
+    return (_embed(png, dpi=_CSS_PIXELS_PER_INCH, facts=entry) for entry, png in found if png)
 
 
 def embed_gallery(folder: Path) -> list[Picture]:
     """The pictures that `<folder>.json` names, with what it says of them."""
-    return _embed_all(read_json(folder.with_suffix(".json")) or [], folder)
+    return list(_embed_all(read_json(folder.with_suffix(".json")) or [], folder))
 
 
 def embed_maps(entries: Iterable[Mapping[str, Any]], folder: Path) -> Iterator[Picture]:

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from records.ahead import map_ahead
 from records.errors import InputError
-from records.listing import PICTURE_EXTENSIONS
+from records.listing import PICTURE_EXTENSIONS, is_visible
 from records.pictures import PictureError, encode_stored, probe_bytes, probe_header, read_file
 from records.places import Place, locate, walk
 from records.remote import Url
@@ -108,8 +108,8 @@ def walk_pictures(
         on_error: What is done about a folder that cannot be read; without it, it is raised.
     """
     for folder, folders, names in walk(place, on_error or _raise):
-        folders[:] = filter(_is_visible, folders)
-        for path in (folder / name for name in [*names, *folders] if _is_visible(name)):
+        folders[:] = filter(is_visible, folders)
+        for path in (folder / name for name in [*names, *folders] if is_visible(name)):
             if path.suffix.lower() in PICTURE_EXTENSIONS:
                 yield path
 
@@ -195,10 +195,6 @@ def _parse_list(content: bytes) -> list[Place]:
 
 def _raise(error: OSError) -> NoReturn:
     raise error
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
 
 
 def _match(pattern: str) -> list[Path]:

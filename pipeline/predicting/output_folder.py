@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from pipeline.evaluation.predictions import UNKNOWN, answer_header, read_predictions
+from pipeline.evaluation.predictions import answer_header
 from pipeline.predicting.answer_files import JSON_LINES, PREDICTIONS
 from pipeline.predicting.answer_log import is_of_a_watch
 from records.atomic import locked, remove_tree
@@ -165,7 +165,7 @@ def start_folder(folder: Path, folders: Sequence[str]) -> None:
             )
     for place in filter(Path.is_dir, (folder, *(folder / name for name in folders))):
         for path in place.iterdir():
-            if _DRAFT.fullmatch(path.name):
+            if _DRAFT.fullmatch(path.name) and not path.is_dir():
                 path.unlink()
 
 
@@ -185,15 +185,10 @@ def _locate_copy(folder: Path, name: str) -> Path:
 
 
 def _is_answer(path: Path) -> bool:
-    """Whether a file holds answers of this stage; those of an evaluation know the true class."""
-    with (
-        contextlib.suppress(OSError, ValueError, csv.Error),
-        require_file(path).open(encoding="utf-8") as file,
-    ):
-        header = next(csv.reader(file), [])
-        if header and header[: len(answer_header([]))] == answer_header([]):
-            return True
+    """Whether a file holds answers of this stage; an evaluation's have other columns."""
+    own = answer_header([])
     try:
-        return bool((read_predictions(path).true == UNKNOWN).all())
-    except InputError:
+        with require_file(path).open(encoding="utf-8") as file:
+            return next(csv.reader(file), [])[: len(own)] == own
+    except (OSError, ValueError, csv.Error):
         return False

@@ -17,6 +17,7 @@ from pipeline.provenance import digest_files, join_digests
 from pipeline.rundir import RunDir
 from pipeline.serving.model_card import CARD
 from pipeline.serving.published import find_difference
+from pipeline.serving.publishing import find_versions
 from records.errors import InputError
 from records.pixels import encode_png
 from records.untrusted import read_json
@@ -58,13 +59,9 @@ def find_newest_version(run_dir: RunDir) -> Path:
         InputError: There is none.
     """
     with contextlib.suppress(OSError):
-        versions = [
-            path
-            for path in run_dir.export.iterdir()
-            if path.name.isdecimal() and (path / "saved_model.pb").is_file()
-        ]
-        if versions:
-            return max(versions, key=lambda path: int(path.name))
+        for path, _ in reversed(find_versions(run_dir.export)):
+            if (path / "saved_model.pb").is_file():
+                return path
     raise InputError(
         f"{run_dir.export} holds no SavedModel.",
         f"Run: python main.py --stage=export --work_dir={run_dir.root} --model={run_dir.model}",

@@ -42,15 +42,11 @@ def run(settings: Settings) -> None:
             there was anything to find fault with.
     """
     run_dir = RunDir(settings.work_dir, settings.model)
-    run_dir.make()
     if settings.to == "voc":
         _write_back(settings, run_dir)
         return
     _require_own(run_dir.records)
-    if settings.data_dir is None:
-        raise InputError(
-            "The stage records needs the folder of pictures.", "Add --data_dir=FOLDER."
-        )
+    assert settings.data_dir is not None, "the flags were checked"
     discovery = find_samples(settings.data_dir, settings.layout)
     print(format_discovery(discovery, is_detected=settings.layout == "auto"), flush=True)
     with _choose_workers(settings, discovery) as workers:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.config import Settings
-from records.errors import InputError
 from records.sample import draw_data_set
 
 
@@ -17,8 +16,7 @@ def run(settings: Settings) -> None:
     Raises:
         InputError: The folder holds something other than an earlier drawing, or cannot be written.
     """
-    if not isinstance(settings.data_dir, Path):
-        raise InputError("The stage sample needs a folder to draw into.", "Add --data_dir=FOLDER.")
+    assert isinstance(settings.data_dir, Path), "the flags were checked"
     pictures = draw_data_set(settings.data_dir, seed=settings.seed)
     print(format_summary(settings, pictures))
 

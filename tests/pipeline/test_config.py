@@ -299,6 +299,12 @@ def test_many_machines_train_and_do_nothing_else(tmp_path: Path) -> None:
         Settings(stage="eval", distribute="mirrored")
 
 
+def test_other_records_are_judged_after_the_chain(tmp_path: Path) -> None:
+    """Not in it: the rule that they are judged by would be missing once training is done."""
+    with pytest.raises(InputError, match="--eval_records judges by the rule of an earlier"):
+        Settings(data_dir=tmp_path, work_dir=tmp_path.with_name("run"), eval_records=tmp_path)
+
+
 def test_the_chain_hands_each_stage_its_own_flags_alone(tmp_path: Path) -> None:
     chain = Settings(
         stage="all", data_dir=tmp_path, keep_versions=3, sort_by="decision", seed=5,

@@ -103,7 +103,8 @@ def test_a_size_that_was_given_must_be_right(width: int, expected: list[str]) ->
         # EXIF 6: what lies in the file is turned a quarter clockwise to be upright.
         ((30, 40), BoundingBox(40 - 20, 1, 40 - 2, 11)),
         ((40, 30), BoundingBox(1, 2, 11, 20)),
-        ((0, 0), BoundingBox(1, 2, 11, 20)),
+        ((40, 0), BoundingBox(1, 2, 11, 20)),
+        ((0, 40), BoundingBox(40 - 20, 1, 40 - 2, 11)),
     ],
 )
 def test_boxes_of_a_turned_picture_are_where_its_size_says_they_were_drawn(
@@ -118,7 +119,14 @@ def test_boxes_of_a_turned_picture_are_where_its_size_says_they_were_drawn(
 
 @pytest.mark.parametrize(
     ("orientation", "side", "expected"),
-    [(3, 30, ["turned_boxes"]), (2, 0, ["turned_boxes"]), (6, 30, []), (1, 30, [])],
+    [
+        (3, 30, ["turned_boxes"]),
+        (2, 0, ["turned_boxes"]),
+        (6, 0, ["turned_boxes"]),
+        (6, 30, []),
+        (1, 30, []),
+        (1, 0, []),
+    ],
 )
 def test_boxes_are_remarked_on_where_the_size_cannot_tell_how_they_were_drawn(
     orientation: int, side: int, expected: list[str]

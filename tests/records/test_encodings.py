@@ -11,13 +11,13 @@ from PIL import Image
 
 from records import faults
 from records.pictures import (
-    GREY_TOLERANCE,
     PictureError,
     encode_stored,
     probe_bytes,
     probe_header,
     probe_pixels,
 )
+from records.pixels import GREY_TOLERANCE
 from tests.records.picture_files import COLOUR_PICTURE, GREY_PICTURE, encode, encode_bmp
 from tests.records.picture_kinds import BYTES, KEPT, RAMP
 

@@ -27,6 +27,16 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
     assert not found.findings
 
 
+def test_what_nobody_looks_at_is_not_counted_either(tmp_path: Path) -> None:
+    put(tmp_path, "io/1.jpg", "nio/1.jpg")
+    put(tmp_path, "io/notes/.cache/1.jpg", "io/notes/__MACOSX/2.jpg", "io/notes/._3.jpg")
+    assert not find_samples(tmp_path).findings
+    put(tmp_path, "io/notes/far/down/4.jpg")
+    (finding,) = find_samples(tmp_path).findings
+    assert finding.code == "nested_pictures"
+    assert "holds 1 pictures" in finding.reason
+
+
 def test_a_name_that_is_no_utf8_is_reported(tmp_path: Path) -> None:
     put(tmp_path, "io/1.jpg", "nio/1.jpg")
     try:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from records.orientation import turn_pixels
-from records.pictures import turn_box
+from records.orientation import turn_box, turn_pixels
 from records.types import BoundingBox
 from tests.records.picture_files import COLOUR, make_exif
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from records.atomic import locked
 from records.errors import InputError
 from records.manifest import Manifest
 from records.schema import decode_example
@@ -166,6 +167,22 @@ def test_what_fails_in_the_middle_leaves_nothing(
     with pytest.raises(InputError, match=complaint):
         write_voc(manifest, tmp_path / "out" / "voc")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, manifest: Manifest) -> None:
+    (tmp_path / "out/.draft-voc/train").mkdir(parents=True)
+    (tmp_path / "out/.draft-voc/train/half.png").touch()
+    write_voc(manifest, tmp_path / "out" / "voc")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["voc"]
+    assert not list(tmp_path.rglob("half.png"))
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path: Path, manifest: Manifest) -> None:
+    draft = tmp_path / "out" / ".draft-voc"
+    draft.mkdir(parents=True)
+    with locked(draft), pytest.raises(InputError, match="Another process writes to"):
+        write_voc(manifest, tmp_path / "out" / "voc")
+    assert draft.is_dir()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")

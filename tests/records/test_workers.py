@@ -42,6 +42,15 @@ def test_a_process_ended_from_outside_is_an_error_with_a_remedy() -> None:
     assert "--workers=1" in caught.value.remedy
 
 
+def test_no_more_processes_than_cores_that_may_be_used() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert Workers().count == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def test_pieces_hold_everything_once() -> None:
     assert cut(list(range(7)), 3) == [[0, 1, 2], [3, 4, 5], [6]]
     assert cut([], 3) == []

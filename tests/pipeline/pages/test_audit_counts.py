@@ -107,9 +107,15 @@ def test_boxes_are_measured_a_class() -> None:
     assert (void.width_px.smallest, void.width_px.median, void.width_px.largest) == (5, 20, 100)
     assert (void.height_px.smallest, void.height_px.largest) == (10, 50)
     assert void.area_fraction.smallest == pytest.approx(0.04)
-    # 3 of 100 columns are 3.84 of 128, less than 4; a fifth of the picture is 25.6.
+    # 3 of 100 columns are 3.84 of 128, less than 4; the lowest void is 12.8 rows high.
     assert (crack.small, void.small) == (1, 0)
     assert count_boxes([_example("4")]) == []
+
+
+def test_a_box_is_tiny_by_the_scale_of_the_longest_side() -> None:
+    """A picture keeps its proportions in the model's square."""
+    example = _example("1", size=(1280, 100), objects=(_boxed("crack", 0, 0, 60, 30),))
+    assert [box.small for box in count_boxes([example])] == [1]  # 3 of 128 pixels
 
 
 def test_findings_are_grouped_those_that_set_aside_first() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -24,6 +25,7 @@ from pipeline.rundir import RunDir
 from records.atomic import write_json
 from records.errors import InputError
 from records.faults import SET_ASIDE_CODES
+from records.types import Finding
 from tests.pipeline.model_facts import make_facts
 from tests.pipeline.pages.html_page import Page
 
@@ -115,10 +117,11 @@ def _write_data_set(run: RunDir, classes: tuple[str, ...]) -> None:
         run.records / "manifest.json",
         facts | {"schema_version": 1, "classes": classes, "counts": counts},
     )
-    finding = {"code": "corrupt", "remedy": "Replace it.", "is_error": True}
-    harmless = {"code": "odd_box", "remedy": "Look at it.", "is_error": False}
-    copy = {"code": next(iter(SET_ASIDE_CODES)), "remedy": "Drop one.", "is_error": False}
-    write_json(run.records / "audit.json", {"findings": [copy, harmless, finding, finding]})
+    finding = Finding("corrupt", "1.png", "it is", "Replace it.", is_error=True)
+    harmless = Finding("odd_box", "2.png", "it is odd", "Look at it.", is_error=False)
+    copy = Finding(next(iter(SET_ASIDE_CODES)), "3.png", "again", "Drop one.", is_error=False)
+    findings = [dataclasses.asdict(item) for item in (copy, harmless, finding, finding)]
+    write_json(run.records / "audit.json", {"findings": findings})
 
 
 def _write_pictures(folder: Path, index: Path, source_ids: list[str], **facts: Any) -> None:
@@ -389,6 +392,14 @@ def test_names_with_markup_stay_text(run: RunDir) -> None:
     for _, attributes in page.elements:
         assert not any(attribute.startswith("on") for attribute in attributes)
     assert all(str(picture["src"]).startswith("data:") for picture in page.pictures())
+
+
+def test_other_records_are_not_called_the_test_split(run: RunDir) -> None:
+    metrics = json.loads(run.metrics.read_text())
+    write_json(run.metrics, metrics | {"others": "elsewhere/records"})
+    text = _read(run).text
+    assert "of the records in elsewhere/records, none of which had a part in training" in text
+    assert "the test split" not in text
 
 
 def test_an_index_cannot_lead_out_of_its_folder(run: RunDir) -> None:

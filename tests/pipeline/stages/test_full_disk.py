@@ -25,7 +25,6 @@ FLAGS = {
     "export": [],
     "predict": ["--images={}", "--overlays"],
 }
-MADE = {"eval": "eval/metrics.json", "explain": "explain/maps.json", "export": "export/2"}
 
 
 @pytest.fixture(scope="module")
