@@ -19,7 +19,6 @@ import tensorflow as tf
 FILTERS = (16, 32, 64, 96, 128)
 """Of the stages of the encoder, each of which halves the picture; smaller pictures leave out the
 first ones."""
-CAM_LAYER = "gated"
 # At Keras' 0.99 the moving statistics lag some hundred steps behind the weights, which is more
 # than an epoch here, and the validation loss is noise.
 BATCH_NORM_MOMENTUM = 0.9
@@ -145,7 +144,7 @@ def _merge(outputs: list[keras.KerasTensor]) -> keras.KerasTensor:
 def _pool(merged: keras.KerasTensor, evidence: keras.KerasTensor) -> keras.KerasTensor:
     """Features of the picture: the mean knows texture, the maxima a defect that fills one cell."""
     gate = keras.layers.Activation("sigmoid", name="gate")(evidence)
-    gated = keras.layers.Multiply(name=CAM_LAYER)(
+    gated = keras.layers.Multiply(name="gated")(
         [merged, keras.ops.max(gate, axis=-1, keepdims=True)]
     )
     return keras.layers.Concatenate(name="pooled")(

@@ -111,6 +111,7 @@ def load_backbone(model: keras.Model, backbone: Backbone, weights: str) -> None:
 
     Raises:
         OSError: The download failed or the file cannot be opened.
+        KeyError: The file lacks a layer.
         ValueError: The file holds other weights, or the published network has other layers than
             the one that is built without weights.
     """

@@ -86,8 +86,7 @@ class SmoothGradCamPlusPlus(ClassActivationMap):
         self.noise_share = noise_share
         self.seed = seed
         super().__init__(model, layers)
-        names = [layers] if isinstance(layers, str) else layers
-        self.needs_noise = not all(is_affine_above(self.model, name) for name in names)
+        self.needs_noise = not all(is_affine_above(self.model, name) for name in self._layer_names)
 
     def _refine(self, images: tf.Tensor, class_indices: tf.Tensor, layers: Layers) -> Layers:
         if not self.needs_noise:

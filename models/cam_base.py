@@ -64,12 +64,12 @@ class ClassActivationMap(ModelVisualization):
         """Weights, of what `_refine` gives for a layer: one of `models.cam_weights`."""
 
     def __init__(self, model: keras.Model, layers: str | Sequence[str]) -> None:
-        names = [layers] if isinstance(layers, str) else list(layers)
-        if not names:
+        self._layer_names = [layers] if isinstance(layers, str) else list(layers)
+        if not self._layer_names:
             raise ValueError("A map needs at least one layer.")
         modifiers = [
             modifier
-            for name in names
+            for name in self._layer_names
             for modifier in (
                 functools.partial(_check_layer, layer_name=name),
                 ExtractIntermediateLayerForGradcam(name, seek_conv_layer=False),

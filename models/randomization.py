@@ -5,12 +5,8 @@ arXiv 1810.03292, cascading randomisation: the layers of a trained model lose wh
 have learned one after another, the last first, and after each the maps are made anew. A map that
 stays as it was shows the picture, not the model.
 
-Two ways to draw a tensor's new values:
-
-* `permute`: its own values in random order. What is learned is gone, the scale of the weights
-  stays, and a layer needs no initializer.
-* `redraw`: as in the paper, from the layer's own initializer. Biases become 0 and the gammas of
-  batch normalisation 1 again, as before training. Kernels have the scale of the start.
+Deviation: the paper draws new values from each layer's initializer; here a tensor gets its own
+values in random order. What is learned is gone, the scale of the weights stays.
 
 The statistics of batch normalisation (moving mean and variance) are no weights: they are measured,
 and there is no drawing them. They are left as they are, or measured anew for the layers drawn so
@@ -36,7 +32,6 @@ import tensorflow as tf
 from models.backbone import calibrate_batch_norm
 from models.cam_base import cut_at_logits
 
-WAYS = ("permute", "redraw")
 STAGES = 8
 
 _STATISTICS = frozenset({"moving_mean", "moving_variance", "mean", "variance", "count"})
@@ -60,7 +55,6 @@ def randomized(
     *,
     stages: int = STAGES,
     seed: int = 0,
-    way: str = "permute",
     batches: Sequence[tf.Tensor] = (),
 ) -> Iterator[Iterator[Stage]]:
     """Draws the weights of `model` in place, stage by stage; all are as before at the end.
@@ -75,7 +69,6 @@ def randomized(
             are drawn: a decoder has no say in the class.
         stages: At most so many; the layers with weights are divided evenly among them.
         seed: Seed of the draws. The number of stages does not change what is drawn.
-        way: One of `WAYS`.
         batches: float32 `[batch, height, width, channels]` each, all of one size, in the model's
             own units: pictures to measure the statistics of batch normalisation from.
 
@@ -83,19 +76,17 @@ def randomized(
         An iterator over the stages, from the output downwards.
 
     Raises:
-        ValueError: `stages` is below 1, `way` is unknown or the model has no weights.
+        ValueError: `stages` is below 1, or the model has no weights.
     """
     if stages < 1:
         raise ValueError(f"There must be at least 1 stage, got {stages}.")
-    if way not in WAYS:
-        raise ValueError(f"Unknown way {way!r}; known are {', '.join(WAYS)}.")
     path = cut_at_logits(model)
     layers = [layer for layer in reversed(path.layers) if _drawn_weights(layer)]
     if not layers:
         raise ValueError(f"The model {model.name!r} has no weights to draw.")
     values = [(variable, np.array(variable.numpy())) for variable in path.variables]
     is_trained = [(norm, norm.trainable) for norm in _norms(path.layers)]
-    cascade = _cascade(path, layers, stages, np.random.default_rng(seed), way, batches)
+    cascade = _cascade(path, layers, stages, np.random.default_rng(seed), batches)
     try:
         yield cascade
     finally:
@@ -111,7 +102,6 @@ def _cascade(
     layers: Sequence[keras.layers.Layer],
     stages: int,
     generator: np.random.Generator,
-    way: str,
     batches: Sequence[tf.Tensor],
 ) -> Generator[Stage, None, None]:
     total = sum(_count_weights(layer) for layer in layers)
@@ -119,46 +109,18 @@ def _cascade(
     ends = np.linspace(0, len(layers), min(stages, len(layers)) + 1).round().astype(int)
     for start, end in itertools.pairwise(ends):
         for layer in layers[start:end]:
-            _draw(layer, generator, way)
+            _permute(layer, generator)
             done += _count_weights(layer)
         if batches:
             _measure_statistics(path, layers[:end], batches)
         yield Stage(layers[end - 1].name, done / total)
 
 
-def _draw(layer: keras.layers.Layer, generator: np.random.Generator, way: str) -> None:
+def _permute(layer: keras.layers.Layer, generator: np.random.Generator) -> None:
     for weight in _drawn_weights(layer):
-        if way == "permute":
-            # Of all values at once: within a channel, 3 x 3 of them would stay much the same.
-            values = np.array(weight.numpy())
-            weight.assign(generator.permutation(values.ravel()).reshape(values.shape))
-        else:
-            initializer = _reseed(_find_initializer(layer, weight.name), generator)
-            weight.assign(initializer(weight.shape, dtype=weight.dtype))
-
-
-def _find_initializer(layer: keras.layers.Layer, weight_name: str) -> keras.Initializer:
-    # `depthwise_kernel` has a `depthwise_initializer`, as has the `kernel` of a DepthwiseConv2D,
-    # which may inherit a `kernel_initializer` that it does not use.
-    names = [f"{weight_name}_initializer", f"{weight_name.removesuffix('_kernel')}_initializer"]
-    if weight_name == "kernel":
-        names.insert(0, "depthwise_initializer")
-    for name in names:
-        initializer = getattr(layer, name, None)
-        if isinstance(initializer, keras.Initializer):
-            return initializer
-    raise ValueError(
-        f"The layer {layer.name!r} names no initializer of its weight {weight_name!r}; "
-        "permute its weights instead."
-    )
-
-
-def _reseed(initializer: keras.Initializer, generator: np.random.Generator) -> keras.Initializer:
-    """The same initializer with a new seed: its own gives the same values at every call."""
-    config = initializer.get_config()
-    if "seed" in config:
-        config["seed"] = int(generator.integers(2**31))
-    return type(initializer).from_config(config)
+        # Of all values at once: within a channel, 3 x 3 of them would stay much the same.
+        values = np.array(weight.numpy())
+        weight.assign(generator.permutation(values.ravel()).reshape(values.shape))
 
 
 def _measure_statistics(

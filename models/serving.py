@@ -40,10 +40,8 @@ import tensorflow as tf
 from models import cam_weights
 from models.autoencoder import reconstruction_error
 from models.frozen_graph import FULL_PRECISION, fold_batch_norm, freeze
-from models.monitoring import FeatureSpace, find_features, make_monitor
+from models.monitoring import Answers, FeatureSpace, find_features, make_monitor
 from models.picture import DECODED_AT_ONCE, decode_picture, standardize_pictures
-
-Answers = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)

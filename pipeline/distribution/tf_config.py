@@ -14,7 +14,8 @@ from typing import Any
 
 from records.errors import InputError
 
-_ADDRESS = re.compile(r"[^\s/]+:[0-9]{1,5}")
+_ADDRESS = re.compile(r"[^\s/]+:([0-9]{1,5})")
+_PORTS = range(1, 2**16)
 _EXAMPLE = (
     '{"cluster": {"worker": ["first.host:2222", "second.host:2222"]}, '
     '"task": {"type": "worker", "index": 0}}'
@@ -79,7 +80,7 @@ def _parse(text: str) -> Place:
     if len(set(addresses)) < len(addresses):
         raise ValueError("two of its workers have the same address")
     kind, index = task.get("type"), task.get("index")
-    if kind not in jobs:
+    if not isinstance(kind, str) or kind not in jobs:
         raise ValueError(f"its task is of type {kind!r}, which its cluster does not have")
     if type(index) is not int or not 0 <= index < len(jobs[kind]):
         raise ValueError(f"its task has the index {index!r}, of {len(jobs[kind])} {kind}s")
@@ -98,6 +99,7 @@ def _addresses(job: str, values: Any) -> list[str]:
     if not isinstance(values, list) or not values:
         raise ValueError(f"its {job}s are no list of addresses")
     for value in values:
-        if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+        match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+        if not match or int(match[1]) not in _PORTS:
             raise ValueError(f"{value!r} is no address of the form host:port")
     return values

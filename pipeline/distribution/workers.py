@@ -45,7 +45,7 @@ def make_strategy(
         None for `none`.
 
     Raises:
-        InputError: The batch cannot be shared out equally.
+        InputError: The batch cannot be shared out equally, or this worker's port cannot be opened.
     """
     if distribute == "none":
         return None
@@ -53,7 +53,7 @@ def make_strategy(
         strategy = tf.distribute.MirroredStrategy()
     else:
         print(f"Worker {place.index} of {place.workers} waits for the others.", flush=True)
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = _join_workers(place)
     replicas = strategy.num_replicas_in_sync
     if not tf.config.list_physical_devices("GPU") and distribute == "mirrored":
         print(f"There is no GPU; replicas on the processor: {replicas}.", flush=True)
@@ -63,6 +63,17 @@ def make_strategy(
             f"Give a --batch_size that is a multiple of {replicas}.",
         )
     return strategy
+
+
+def _join_workers(place: Place) -> tf.distribute.Strategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.UnknownError as error:  # what a server that cannot be started raises
+        raise InputError(
+            f"Worker {place.index} cannot open the port that TF_CONFIG gives it: {error.message}.",
+            "End what else uses the port, such as a worker that was started before, or give this "
+            "worker another one in the TF_CONFIG of all.",
+        ) from error
 
 
 def scope(strategy: tf.distribute.Strategy | None) -> AbstractContextManager[Any]:
@@ -154,9 +165,10 @@ def naming_lost_workers(place: Place) -> Iterator[None]:
     except _LOST as error:
         if place.workers == 1:
             raise
-        reason = _NODE.sub("", error.message).strip().splitlines()[0]
+        reason = _NODE.sub("", error.message).strip() or type(error).__name__
+        reason = reason.splitlines()[0][:300]
         raise InputError(
-            f"Another worker of this training is gone or cannot be reached: {reason[:300]}",
+            f"Another worker of this training is gone or cannot be reached: {reason}",
             "See what the other workers say, then start all of them again by the same commands: "
             "the training goes on after its last whole epoch.",
         ) from error

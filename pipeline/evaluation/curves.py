@@ -79,4 +79,5 @@ def trace_precision_recall(
 
 def format_area(area: float) -> str:
     """An area with four digits, rounded down: only a perfect curve reads 1.0000."""
-    return f"{math.floor(1e4 * area) / 1e4:.4f}"
+    # The last bits say nothing: rates that add up to 1 may come to less, and 1e4 * 0.0003 to 2.99….
+    return f"{math.floor(round(1e4 * area, 6)) / 1e4:.4f}"

@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.figures.palette import BLUE, GREEN, ORANGE
+from pipeline.figures.palette import BLUE, GREEN, ORANGE, PINK
 from records.errors import InputError
 
 _COLOURS = {
     "loss": BLUE,
     "logits_loss": ORANGE,
-    "evidence_loss": "#CC79A7",
+    "evidence_loss": PINK,
     "reconstruction_loss": GREEN,
     "accuracy": BLUE,
 }
@@ -47,8 +47,11 @@ def read_history(path: Path) -> History:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = [name for name in (rows[0] if rows else {}) if _base(name) in _COLOURS]
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("a line has not as many cells as the first one")
+        names = [name for name in reader.fieldnames or () if _base(name) in _COLOURS]
         series = {name: tuple(float(row[name] or "nan") for row in rows) for name in names}
         return History(
             phases=tuple(row["phase"] for row in rows),

@@ -21,6 +21,7 @@ from pipeline.evaluation.assessment import assess
 from pipeline.evaluation.baseline import measure_baseline
 from pipeline.evaluation.challenge import challenge, require_gate
 from pipeline.evaluation.comparison import write_comparison
+from pipeline.evaluation.curves import format_area
 from pipeline.evaluation.decision import DecisionRule, choose_rule, format_rule
 from pipeline.evaluation.judged import JudgedPictures, tabulate
 from pipeline.evaluation.metrics import Metrics
@@ -240,7 +241,7 @@ def _format_summary(metrics: Metrics, rule: str) -> str:
         lines.append(f"  escapes      {rate(metrics.binary.escapes)}")
         lines.append(f"  false calls  {rate(metrics.binary.false_calls)}")
         if metrics.binary.roc:
-            lines.append(f"  AUROC        {metrics.binary.roc.area:.4f}")
+            lines.append(f"  AUROC        {format_area(metrics.binary.roc.area)}")
     else:
         lines += [f"  {one.name}  recall {rate(one.recall)}" for one in metrics.per_class]
     return "\n".join([*lines, f"Decision: {rule}"])

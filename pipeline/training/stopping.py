@@ -73,7 +73,8 @@ class FluctuationStopping(keras.callbacks.Callback):
         self._values.append(value)
         if not math.isfinite(value):
             self._stop(f"{self._monitor} is {value}")
-        elif value < self.best_value:
+            return
+        if value < self.best_value:
             self.best_value, self.best_epoch = value, epoch + 1
             self.best_weights = self.model.get_weights()
         elif epoch + 1 - self.best_epoch >= self._patience:

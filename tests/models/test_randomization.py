@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from models.cam import make_cam
-from models.randomization import WAYS, Stage, randomized
+from models.randomization import Stage, randomized
 
 Images = npt.NDArray[np.float32]
 # Of the model below, from the output downwards, with how many weights each has.
@@ -101,30 +101,9 @@ def test_a_permutation_keeps_the_values_of_each_tensor(model: keras.Model) -> No
         np.testing.assert_array_equal(before["norm"][place], after["norm"][place])
 
 
-def test_a_redrawn_layer_is_as_at_the_start(model: keras.Model) -> None:
-    model.get_layer("depthwise").depthwise_initializer = keras.initializers.RandomUniform(7.0, 8.0)
-    before = weights_by_layer(model)
-    with randomized(model, way="redraw") as cascade:
-        for _ in cascade:
-            pass
-        after = weights_by_layer(model)
-    kernel, bias = after["logits"]
-    limit = np.sqrt(6 / (6 + 3))  # Glorot
-    assert np.abs(kernel).max() <= limit
-    assert np.abs(kernel).max() > limit / 2
-    assert not np.isin(kernel, before["logits"][0]).any()
-    np.testing.assert_array_equal(bias, np.zeros(3))
-    np.testing.assert_array_equal(after["norm"][:2], [np.ones(4), np.zeros(4)])
-    np.testing.assert_array_equal(after["norm"][2:], before["norm"][2:])
-    (depthwise,) = after["depthwise"]
-    assert depthwise.min() >= 7
-    assert len(np.unique(depthwise)) == depthwise.size
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_seed_gives_the_same_draws_whatever_the_stages(way: str, model: keras.Model) -> None:
+def test_a_seed_gives_the_same_draws_whatever_the_stages(model: keras.Model) -> None:
     def draw(*, seed: int, stages: int) -> list[bytes]:
-        with randomized(model, seed=seed, stages=stages, way=way) as cascade:
+        with randomized(model, seed=seed, stages=stages) as cascade:
             assert list(cascade)
             return state(model)
 
@@ -223,17 +202,7 @@ def test_a_map_that_is_already_traced_sees_the_change(model: keras.Model, images
 def test_what_cannot_be_drawn_is_refused(model: keras.Model) -> None:
     with pytest.raises(ValueError, match="at least 1 stage"), randomized(model, stages=0):
         pass
-    with pytest.raises(ValueError, match="known are permute, redraw"), randomized(model, way="x"):
-        pass
     image = keras.Input([4, 4, 1])
     empty = keras.Model(image, keras.layers.Flatten()(image))
     with pytest.raises(ValueError, match="no weights"), randomized(empty):
         pass
-    nested = keras.Model(image, keras.Sequential([keras.layers.Dense(2)])(image))
-    before = state(nested)
-    with (
-        pytest.raises(ValueError, match="names no initializer of its weight 'kernel'"),
-        randomized(nested, way="redraw") as cascade,
-    ):
-        next(cascade)
-    assert state(nested) == before

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from sklearn.metrics import auc, classification_report, log_loss, roc_auc_score
 
-from pipeline.evaluation.curves import format_area
+from pipeline.evaluation.curves import format_area, trace_precision_recall
 from pipeline.evaluation.metrics import Metrics, compute_metrics, write_confusion_matrix
 from pipeline.evaluation.rates import format_per_cent, measure_rate
 
@@ -110,7 +110,17 @@ def test_only_0_and_1_read_as_0_and_100(fraction: float, digits: int, text: str)
 
 def test_only_a_perfect_area_reads_as_1() -> None:
     assert format_area(0.99999) == "0.9999"
+    assert format_area(1 - 1e-9) == "0.9999"
     assert format_area(1.0) == "1.0000"
+    # Seven recalls that are added up come to 1 but for the last bit.
+    is_positive, scores = np.arange(14) < 7, np.linspace(0.9, 0.1, 14)
+    perfect = trace_precision_recall(is_positive=is_positive, scores=scores)
+    assert format_area(perfect.area) == "1.0000"
+
+
+def test_an_area_of_four_digits_reads_as_it_is() -> None:
+    for count in range(10_001):
+        assert format_area(count / 10_000) == f"{count / 10_000:.4f}"
 
 
 def test_two_classes_by_hand() -> None:

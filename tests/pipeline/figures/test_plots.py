@@ -227,8 +227,11 @@ def test_short_and_odd_histories_are_drawn(tmp_path: Path, rows: str) -> None:
     assert Image.open(path).format == "PNG"
 
 
-def test_damaged_history_is_named(tmp_path: Path) -> None:
-    path = _history(tmp_path, "1,joint,1,0.1,high,0.5,1,1\n")
+@pytest.mark.parametrize(
+    "row", ["1,joint,1,0.1,high,0.5,1,1\n", "1,joint,1,0.1,0.5,0.5,1,1,more\n", "1\n"]
+)
+def test_damaged_history_is_named(row: str, tmp_path: Path) -> None:
+    path = _history(tmp_path, row)
     with pytest.raises(InputError, match=r"history\.csv cannot be read") as caught:
         plots.write_history(path)
     assert "--stage=train" in caught.value.remedy

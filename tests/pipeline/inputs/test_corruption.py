@@ -45,5 +45,8 @@ def test_the_same_seed_hides_the_same_in_and_out_of_tf_data(kind: str) -> None:
 
 
 def test_a_side_that_patches_do_not_divide_is_covered() -> None:
-    shown = corrupt("masked", IMAGES[:, :50, :50], seed(0))
+    images = IMAGES[:, :50, :50]
+    shown = corrupt("masked", images, seed(0)).numpy()
     assert shown.shape == (4, 50, 50, 3)
+    hidden = (shown != images.numpy()).any(axis=-1)
+    assert hidden[:, -1].any() and not hidden[:, -1].all()

@@ -73,6 +73,11 @@ def test_a_loss_that_is_no_number_stops_and_restores(broken: float) -> None:
     assert "val_loss is" in stopping.reason
 
 
+def test_a_loss_that_is_no_number_is_the_reason_whatever_the_fluctuation() -> None:
+    stopping, _, _ = replay([1.0, 0.9, 0.8, math.inf], window=2)
+    assert stopping.reason == "val_loss is inf"
+
+
 def test_a_rule_that_goes_on_ends_as_one_that_was_not_interrupted() -> None:
     losses = [1.0, 0.5, 0.4, 0.6, 0.6, 0.6]
     for cut in range(1, 5):
