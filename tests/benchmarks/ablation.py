@@ -120,7 +120,8 @@ def _measure(
     print(f"\n=== {name}, seed {seed} ===", flush=True)
     # Every training pays for its own pass through the trunk.
     shutil.rmtree(work_dir / arm.model / "trunk", ignore_errors=True)
-    _run(arm.program, "--stage=train", *own, *arm.flags, *flags)
+    # What makes the arm comes last: it holds whatever else was asked for.
+    _run(arm.program, "--stage=train", *own, *flags, *arm.flags)
     training = json.loads((work_dir / arm.model / "config.json").read_text())["training"]
     row = {
         "arm": name,

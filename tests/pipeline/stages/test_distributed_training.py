@@ -93,7 +93,10 @@ def make_run(folder: Path, records: Path) -> Path:
 def start(
     work_dir: Path, *flags: str, cluster: list[str] | None = None, place: Place | None = None
 ) -> subprocess.Popen[str]:
-    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"}
+    # oneDNN's kernels round by how many pictures a replica has. Adam's first step is as large for a
+    # gradient of nothing but rounding as for any other: on these few pictures 1e-6 became 2e-2.
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    environment |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"}
     if cluster and place:
         task = {"type": "worker", "index": place.index}
         environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster}, "task": task})
@@ -161,7 +164,7 @@ def test_two_workers_train_as_one_does(tmp_path: Path, records: Path, two: list[
     wanted, found = history(alone), history(two[0])
     assert len(wanted) == 7
     for row, other in zip(wanted, found, strict=True):
-        assert other == pytest.approx(row, abs=1e-3)
+        assert other == pytest.approx(row, abs=1e-5)
     assert wanted[-1]["val_loss"] < wanted[2]["val_loss"]
 
 
@@ -174,7 +177,7 @@ def test_two_workers_train_a_backbone_as_one_does(tmp_path: Path, records: Path)
     found, wanted = (history(folders[i], "xception") for i in (0, 2))
     assert len(wanted) == 4
     for row, other in zip(wanted, found, strict=True):
-        assert other == pytest.approx(row, abs=1e-3)
+        assert other == pytest.approx(row, abs=1e-4)
     assert [path.name for path in folders[1].rglob("*")] == ["records"]
     kept = [sorted(x.name for x in folders[i].glob("xception/trunk/*/*")) for i in (0, 2)]
     assert kept[0] == ["validation.rows", "view-0-part-0-of-2.rows", "view-1-part-0-of-2.rows"]

@@ -72,8 +72,6 @@ def test_a_stage_without_room(tmp_path: Path, whole: Path, stage: str, free_byte
         after = read_all(run)
         assert {name: after.get(name) for name in kept} == kept
         subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
-        if status and stage == "explain" and not (run / "autoencoder/eval/metrics.json").exists():
-            return
         status, printed = answer(f"--stage={stage}", f"--work_dir={run}", *flags)
         assert status == 0, printed
         assert not list(run.rglob(".draft-*")) and not list(run.rglob(".candidate-*"))
