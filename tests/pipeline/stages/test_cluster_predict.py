@@ -86,6 +86,8 @@ def test_relative_paths_are_those_of_the_command(
     assert [line["file"] for line in read_lines(bench.answers)][:2] == ["0010.png", "0011.png"]
 
 
+# Each process started loads TensorFlow; `test_cluster_records.py` kills some that need none.
+@pytest.mark.long
 def test_two_workers_and_killed_ones_leave_no_trace(
     dask: distributed.LocalCluster, bench: Bench, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
