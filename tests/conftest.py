@@ -11,8 +11,13 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as records.quiet does
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There are as many processes as cores: further threads only wait for one another, busily.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, "1")
 # How long an example takes says more of the machine than of the code; a test has a timeout.
-hypothesis.settings.register_profile("nioscope", deadline=None)
+IS_LONG = "NIOSCOPE_LONG" in os.environ
+hypothesis.settings.register_profile("nioscope", deadline=None, max_examples=300 if IS_LONG else 50)
 hypothesis.settings.load_profile("nioscope")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -25,6 +30,14 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real pictures are not at {folder}; NIOSCOPE_DATA names another place")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what repeats at length what a shorter test shows; `.ci/run` runs it."""
+    if not IS_LONG:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip("takes long; NIOSCOPE_LONG=1 runs it"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Settings
+from tests.in_process import answer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -62,12 +63,20 @@ def test_every_setting_is_a_flag_in_help_and_in_the_readme() -> None:
     ],
 )
 def test_a_wrong_flag_is_one_message_and_status_2(flags: list[str], words: list[str]) -> None:
-    done = nioscope(*flags)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "Remedy:" in done.stderr
+    status, printed = answer(*flags)
+    assert status == 2
+    assert "Traceback" not in printed
+    assert "Remedy:" in printed
     for word in words:
-        assert word in done.stderr
+        assert word in printed
+
+
+@pytest.mark.parametrize("flag", ["--no_such_flag=1", "--stage=records", "extra"])
+def test_a_process_ends_with_the_message_on_stderr(flag: str) -> None:
+    done = nioscope(flag)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Remedy:") == 1
 
 
 @pytest.mark.parametrize(
@@ -83,10 +92,10 @@ def test_a_wrong_flag_is_one_message_and_status_2(flags: list[str], words: list[
 def test_a_missing_forerunner_is_named_by_its_command(
     tmp_path: Path, stage: str, command: str
 ) -> None:
-    done = nioscope(f"--stage={stage}", f"--work_dir={tmp_path}", "--images=x.png")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert f"python main.py {command}" in done.stderr
+    status, printed = answer(f"--stage={stage}", f"--work_dir={tmp_path}", "--images=x.png")
+    assert status == 2
+    assert "Traceback" not in printed
+    assert f"python main.py {command}" in printed
 
 
 def test_a_flagfile_is_the_config_file(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from records.sample import draw_data_set
-from tests.e2e.command import SMALL
 from tests.in_process import answer
 
 
@@ -30,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_data_set(work_dir / "pictures", seed=5, counts={"train": 96, "validation": 40, "test": 40})
     own = [f"--data_dir={work_dir / 'pictures'}", f"--work_dir={work_dir / 'run'}"]
     for stage in ("records", "train", "eval"):
-        ask(f"--stage={stage}", *own, *SMALL["autoencoder"])
+        ask(f"--stage={stage}", *own, "--image_size=32", "--epochs=1", "--pretrain_epochs=0")
     return work_dir / "run"
 
 

@@ -140,7 +140,7 @@ def test_a_cut_that_cannot_be_made_is_refused(model: keras.Model, start: str, me
         backbone.cut_model(model, start)
 
 
-@pytest.mark.parametrize("spec", [XCEPTION, MOBILENET])
+@pytest.mark.parametrize("spec", [pytest.param(XCEPTION, marks=pytest.mark.long), MOBILENET])
 def test_a_published_weights_file_is_loaded_layer_by_layer(spec: ModelSpec, tmp_path: Path) -> None:
     assert spec.backbone is not None
     keras.utils.set_random_seed(7)

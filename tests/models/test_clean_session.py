@@ -295,7 +295,7 @@ def check(version: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_copy_is_checked_by_what_it_holds_and_by_nothing_else(
-    version: Path, tmp_path: Path
+    version: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied = shutil.copytree(version, tmp_path / "elsewhere")
     done = check(copied)
@@ -304,10 +304,10 @@ def test_a_copy_is_checked_by_what_it_holds_and_by_nothing_else(
     sheet = json.loads((copied / GOLDEN_SHEET).read_text())
     sheet["pictures"][3]["decision"] = "review"
     (copied / GOLDEN_SHEET).write_text(json.dumps(sheet))
-    done = check(copied)
-    assert done.returncode == 1
-    assert "golden: 1 of 10 pictures by the signature serving_default" in done.stdout
-    assert "3.png (decision" in done.stdout
+    assert clean_session.main([str(copied)]) == 1
+    printed = capsys.readouterr().out
+    assert "golden: 1 of 10 pictures by the signature serving_default" in printed
+    assert "3.png (decision" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The search among real pictures: planted copies, and what it finds in the data sets as published.
 
 Every pair listed here was looked at, side by side: all show one place of the steel. Without
-`--real` only the scratches are searched.
+`--real` copies are planted among some of the scratches alone; how many pairs there are in all is in
+`test_records_real.py`.
 """
 
 from __future__ import annotations
@@ -85,21 +86,18 @@ CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["scratches", "*"])
+@pytest.fixture(scope="module", params=["scratches/scratches_1*", "*/*"])
 def steel(request: pytest.FixtureRequest, real_data: Path) -> tuple[list[Path], list[np.ndarray]]:
-    if request.param == "*":
+    if request.param == "*/*":
         request.getfixturevalue("long_real_data")
-    paths = sorted((real_data / "neu-det").glob(f"*/images/{request.param}/*.jpg"))
-    assert len(paths) == (1800 if request.param == "*" else 300)
+    paths = sorted((real_data / "neu-det").glob(f"*/images/{request.param}.jpg"))
+    assert len(paths) == (1800 if request.param == "*/*" else 111)
     return paths, read_greys(paths)
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_planted_copies_are_found_among_steel(
-    steel: tuple[list[Path], list[np.ndarray]], seed: int
-) -> None:
+def test_planted_copies_are_found_among_steel(steel: tuple[list[Path], list[np.ndarray]]) -> None:
     pictures = list(steel[1])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     planted = {}
     for kind, change in CHANGES.items():
         for original in rng.choice(len(steel[1]), COPIES, replace=False).tolist():
@@ -111,10 +109,9 @@ def test_planted_copies_are_found_among_steel(
     assert counts.total() >= 0.98 * len(planted)
 
 
-def test_every_pair_in_the_steel_as_published_was_seen_to_be_one(
-    steel: tuple[list[Path], list[np.ndarray]],
-) -> None:
-    paths, pictures = steel
+def test_every_pair_in_the_steel_as_published_was_seen_to_be_one(long_real_data: Path) -> None:
+    paths = sorted((long_real_data / "neu-det").glob("*/images/*/*.jpg"))
+    pictures = read_greys(paths)
     found: dict[str, set[tuple[int, int]]] = {kind: set() for kind in SEEN}
     for pair in search(pictures):
         names = [paths[index].stem.rpartition("_") for index in (pair.first, pair.second)]
@@ -124,9 +121,8 @@ def test_every_pair_in_the_steel_as_published_was_seen_to_be_one(
     print("pairs:", sum(map(len, found.values())))
     assert all(found[kind] <= SEEN[kind] for kind in SEEN)
     # The few that a little noise could tip are allowed to be missing.
-    if len(pictures) == 1800:
-        assert sum(map(len, found.values())) >= 30
-        assert (101, 105) in found["patches"]
+    assert sum(map(len, found.values())) >= 30
+    assert (101, 105) in found["patches"]
     assert {(27, 295), (152, 277), (154, 269), (166, 280)} <= found["scratches"]
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from records.parsing import parse_record
@@ -60,7 +60,6 @@ def with_box(width: int, height: int, *bounds: float) -> Example:
     return dataclasses.replace(EXAMPLE, width=width, height=height, objects=(item,))
 
 
-@settings(max_examples=300)
 @given(st.data(), st.integers(1, 2**20), st.integers(1, 2**20))
 def test_whole_pixels_come_back_as_they_were(data: st.DataObject, width: int, height: int) -> None:
     xmin, xmax = sorted(data.draw(st.tuples(st.integers(0, width), st.integers(0, width))))
@@ -69,7 +68,6 @@ def test_whole_pixels_come_back_as_they_were(data: st.DataObject, width: int, he
     assert decode_example(encode(example)).objects == example.objects
 
 
-@settings(max_examples=300)
 @given(st.integers(1, 5000), st.lists(st.floats(0, 1), min_size=4, max_size=4))
 def test_what_was_read_encodes_to_the_same_record(size: int, parts: list[float]) -> None:
     low, high, bottom, top = (part * size for part in parts)
@@ -162,7 +160,6 @@ def test_any_bytes_are_refused(record: bytes) -> None:
         decode_example(record)
 
 
-@settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_record_is_refused_or_has_the_form_of_one(data: st.DataObject) -> None:
     record = bytearray(encode(EXAMPLE))

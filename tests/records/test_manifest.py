@@ -191,9 +191,7 @@ JSON = st.recursive(
 )
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(list_paths(VALUES)), JSON | st.just(...))
 def test_any_value_anywhere_is_refused_or_does_no_harm(
     tmp_path: Path, path: str, value: Any

@@ -1,3 +1,4 @@
+import functools
 import io
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from records.sample import draw_picture
 Change = Callable[[np.ndarray], np.ndarray]
 
 
+@functools.cache
 def draw_texture(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
     """A surface with structure of every size, such as rough metal has."""
     rng = np.random.default_rng(seed)

@@ -45,7 +45,7 @@ def test_what_some_system_refuses_is_replaced(text: str, name: str) -> None:
     assert safe_name(text) == name
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=300))
 def test_any_text_becomes_the_name_of_a_file_in_its_folder(tmp_path: Path, text: str) -> None:
     name = safe_name(text)

@@ -26,8 +26,8 @@ from tests.pipeline.stages.test_every_fault import (
     plant_pictures,
 )
 
-KILLS = int(os.environ.get("NIOSCOPE_KILLS", "2"))
-MORE = 120
+KILLS = int(os.environ.get("NIOSCOPE_KILLS", "1"))
+MORE = 40
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def dask() -> Iterator[distributed.LocalCluster]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 200 pictures, with every kind of fault that leaves enough of them."""
+    """Some 120 pictures, with every kind of fault that leaves enough of them."""
     folder = tmp_path_factory.mktemp("cluster") / "pictures"
     draw_sound(folder)
     for index in range(MORE):
@@ -58,7 +58,7 @@ def expected(pictures: Path) -> dict[str, bytes]:
     records.run(Settings(stage="records", data_dir=pictures, work_dir=work_dir, workers=2))
     manifest = read_manifest(work_dir / "records")
     verify_shards(manifest)
-    assert sum(sum(counts.values()) for counts in manifest.counts.values()) > 150
+    assert sum(sum(counts.values()) for counts in manifest.counts.values()) > 90
     return read_all(work_dir)
 
 
@@ -84,7 +84,7 @@ def run(dask: distributed.LocalCluster, pictures: Path, work_dir: Path) -> float
     return time.perf_counter() - started
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_the_number_of_workers_leaves_no_trace(
     dask: distributed.LocalCluster,
     pictures: Path,
@@ -103,7 +103,8 @@ def test_killed_workers_leave_no_trace(
     dask: distributed.LocalCluster, pictures: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     scale(dask, 2)
-    whole = min(run(dask, pictures, tmp_path / f"whole {number}") for number in range(2))
+    whole = run(dask, pictures, tmp_path / "whole")
+    assert read_all(tmp_path / "whole") == expected
     draw_number = random.Random(0)
     kills = 0
     while kills < KILLS:

@@ -123,6 +123,7 @@ def test_a_graph_that_sees_pictures_otherwise_is_not_published(
     assert before == {path: digest(path) for path in copied.export.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_another_rule_than_that_of_the_evaluation_is_not_published(copied: RunDir) -> None:
     rule = json.loads(copied.threshold.read_text())
     copied.threshold.write_text(json.dumps(rule | {"temperature": 2 * rule["temperature"]}))
@@ -138,7 +139,9 @@ def test_another_rule_than_that_of_the_evaluation_is_not_published(copied: RunDi
     assert names(copied.export) == {"1", *SERVER_FILES}
 
 
+@pytest.mark.long
 def test_an_evaluation_that_says_otherwise_of_a_picture_is_not_published(copied: RunDir) -> None:
+    """As `test_gate.py` has it without the stage, and `test_hostile_run.py` without the digest."""
     before = {path: digest(path) for path in copied.export.rglob("*") if path.is_file()}
     lines = copied.predictions.read_text().splitlines()
     cells = lines[1].split(",")

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from records.manifest import read_manifest, verify_shards
@@ -21,7 +23,7 @@ from records.tfrecord import read_frames
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 KILLS = int(os.environ.get("NIOSCOPE_KILLS", "2"))
-PICTURES = 200
+PICTURES = 200 if KILLS > 2 else 100
 
 
 def draw_folder(folder: Path) -> Path:
@@ -55,6 +57,24 @@ def finish(pictures: Path, work_dir: Path) -> float:
     return time.perf_counter() - started
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
+    """Pictures, the run directory with their records, and the seconds it took to make those."""
+    folder = tmp_path_factory.mktemp("whole")
+    pictures = draw_folder(folder / "pictures")
+    return pictures, folder / "whole", finish(pictures, folder / "whole")
+
+
+@pytest.fixture
+def copied(made: tuple[Path, Path, float], tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the pictures, and of the run directory."""
+    pictures, whole, _ = made
+    return (
+        shutil.copytree(pictures, tmp_path / "pictures"),
+        shutil.copytree(whole, tmp_path / "run"),
+    )
+
+
 def read_all(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -74,35 +94,37 @@ def require_nothing_torn(work_dir: Path) -> None:
         verify_shards(read_manifest(work_dir / "records"))
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    pictures = draw_folder(tmp_path / "pictures")
-    whole = finish(pictures, tmp_path / "whole")
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(
+    made: tuple[Path, Path, float], tmp_path: Path
+) -> None:
+    pictures, whole, seconds = made
     draw = random.Random(0)
     kills = 0
     while kills < KILLS:
         process = start(pictures, tmp_path / "killed")
-        time.sleep(whole * draw.uniform(0.1, 1.0))
+        time.sleep(seconds * draw.uniform(0.1, 1.0))
         if process.poll() is None:
             kills += 1
             process.kill()
         process.communicate()
         require_nothing_torn(tmp_path / "killed")
     finish(pictures, tmp_path / "killed")
-    assert read_all(tmp_path / "killed/records") == read_all(tmp_path / "whole/records")
+    assert read_all(tmp_path / "killed/records") == read_all(whole / "records")
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert left == {"records", "settings"}
 
 
-def test_a_disk_without_room_is_named_and_earlier_records_stay(tmp_path: Path) -> None:
-    pictures, work_dir = draw_folder(tmp_path / "pictures"), tmp_path / "run"
-    finish(pictures, work_dir)
+def test_a_disk_without_room_is_named_and_earlier_records_stay(
+    copied: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pictures, work_dir = copied
     before = read_all(work_dir / "records")
     for path in sorted(pictures.rglob("*.png"))[::20]:
         path.unlink()
 
     def allow_small_files() -> None:
         # A limit on a file's size fails like a full disk, in the middle of a shard.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
 
     process = start(pictures, work_dir, allow_small_files)
     errors = process.communicate(timeout=300)[1].decode()
@@ -117,9 +139,8 @@ def test_a_disk_without_room_is_named_and_earlier_records_stay(tmp_path: Path) -
     assert read_all(work_dir / "records") == read_all(tmp_path / "fresh/records") != before
 
 
-def test_a_finished_shard_is_not_written_again(tmp_path: Path) -> None:
-    pictures, work_dir = draw_folder(tmp_path / "pictures"), tmp_path / "run"
-    finish(pictures, work_dir)
+def test_a_finished_shard_is_not_written_again(copied: tuple[Path, Path]) -> None:
+    pictures, work_dir = copied
     shards = re.compile(r".*\.tfrecord-\d{5}-of-\d{5}")
     before = {p.name: p.stat().st_ino for p in (work_dir / "records").iterdir()}
     finish(pictures, work_dir)

@@ -29,6 +29,7 @@ from records.schema import decode_example
 from records.tfrecord import read_frames
 from records.types import SPLITS
 from tests.file_systems import mounted, read_only
+from tests.in_process import answer
 from tests.nursery import REPOSITORY, Nursery, Run, is_free
 
 TRAINING = ("--image_size=32", "--pretrain_epochs=1", "--epochs=2", "--batch_size=8")
@@ -70,6 +71,13 @@ def wait_for(run: Run, condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def ask(*flags: str, status: int = 0) -> str:
+    """What the command line prints, asked in this process: where the process is not the subject."""
+    found, printed = answer(*flags)
+    assert found == status, printed
+    return printed
+
+
 def require_clean_end(run: Run, number: int) -> None:
     assert (run.wait(), run.errors().strip()) == (128 + number, MESSAGE)
     assert not run.left_behind()
@@ -87,8 +95,8 @@ def test_records_that_are_told_to_end_go_on_later(
     require_clean_end(run, number)
     assert is_free(run_dir / "settings" / "records.lock")
     assert not list(run_dir.rglob(".draft-*"))
-    nursery.finish(*flags, f"--work_dir={run_dir}", own=True)
-    nursery.finish(*flags, f"--work_dir={tmp_path / 'whole'}", own=True)
+    ask(*flags, f"--work_dir={run_dir}")
+    ask(*flags, f"--work_dir={tmp_path / 'whole'}")
     assert read_all(run_dir / "records") == read_all(tmp_path / "whole" / "records")
 
 
@@ -106,32 +114,30 @@ def test_a_second_process_is_refused_and_the_first_goes_on(
     verify_shards(read_manifest(tmp_path / "run" / "records"))
 
 
-def test_no_room_for_drawn_pictures(nursery: Nursery, tmp_path: Path) -> None:
+def test_no_room_for_drawn_pictures(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", size_bytes=2**20) as small:
-        errors = nursery.finish("--stage=sample", f"--data_dir={small}", own=True, status=2)
+        errors = ask("--stage=sample", f"--data_dir={small}", status=2)
         assert f"cannot be written to {small}: No space left on device" in errors
         assert "Traceback" not in errors and not list(small.iterdir())
 
 
-def test_no_room_for_records_and_then_some(nursery: Nursery, tmp_path: Path) -> None:
+def test_no_room_for_records_and_then_some(tmp_path: Path) -> None:
     pictures = draw_folder(tmp_path / "pictures", 90)
     flags = ("--stage=records", f"--data_dir={pictures}", "--workers=1", "--nonear_duplicates")
-    nursery.finish(*flags, f"--work_dir={tmp_path / 'whole'}", own=True)
+    ask(*flags, f"--work_dir={tmp_path / 'whole'}")
     whole = read_all(tmp_path / "whole" / "records")
     size = sum(map(len, whole.values()))
     with mounted(tmp_path / "small", size_bytes=size // 2) as small:
-        errors = nursery.finish(*flags, f"--work_dir={small}", own=True, status=2)
+        errors = ask(*flags, f"--work_dir={small}", status=2)
         assert "No space left on device" in errors and "Remedy: Make room" in errors
         assert "Traceback" not in errors
         subprocess.run(["mount", "-o", f"remount,size={3 * size}", small], check=True)
-        nursery.finish(*flags, f"--work_dir={small}", own=True)
+        ask(*flags, f"--work_dir={small}")
         assert read_all(small / "records") == whole
 
 
 @pytest.mark.parametrize("stage", ["records", "train", "eval", "explain", "export", "predict"])
-def test_a_run_directory_that_cannot_be_written(
-    nursery: Nursery, tmp_path: Path, stage: str
-) -> None:
+def test_a_run_directory_that_cannot_be_written(tmp_path: Path, stage: str) -> None:
     run = tmp_path / "run"
     for name in ("records/manifest.json", "autoencoder/config.json", "autoencoder/export/1/x",
                  "autoencoder/eval/metrics.json"):  # fmt: skip
@@ -141,23 +147,21 @@ def test_a_run_directory_that_cannot_be_written(
     (tmp_path / "p").mkdir()
     flags = (f"--stage={stage}", f"--data_dir={tmp_path / 'p'}", "--images=x.png")
     with read_only(run):
-        errors = nursery.finish(*flags, f"--work_dir={run}", own=True, status=2)
+        errors = ask(*flags, f"--work_dir={run}", status=2)
     assert f"The run directory {run} cannot be written: Read-only file system" in errors
     assert "Traceback" not in errors and read_all(run) == before
 
 
-def test_folders_for_pictures_that_cannot_be_written(nursery: Nursery, tmp_path: Path) -> None:
+def test_folders_for_pictures_that_cannot_be_written(tmp_path: Path) -> None:
     for name in ("drawn", "voc"):
         (tmp_path / name).mkdir()
     with read_only(tmp_path / "drawn") as drawn:
-        errors = nursery.finish("--stage=sample", f"--data_dir={drawn}", own=True, status=2)
+        errors = ask("--stage=sample", f"--data_dir={drawn}", status=2)
         assert f"cannot be written to {drawn}: Read-only file system" in errors
     flags = ("--stage=records", f"--work_dir={tmp_path / 'run'}")
-    nursery.finish(*flags, f"--data_dir={draw_folder(tmp_path / 'pictures')}", own=True)
+    ask(*flags, f"--data_dir={draw_folder(tmp_path / 'pictures')}")
     with read_only(tmp_path / "voc") as voc:
-        errors = nursery.finish(
-            *flags, "--to=voc", f"--output_dir={voc / 'new'}", own=True, status=2
-        )
+        errors = ask(*flags, "--to=voc", f"--output_dir={voc / 'new'}", status=2)
         assert "Read-only file system" in errors and "Traceback" not in errors
         assert not list(voc.iterdir())
 
@@ -171,12 +175,12 @@ time.time_ns = lambda: int(1e9 * time.time())
 """
 
 
-def test_a_clock_that_goes_backwards_changes_no_record(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_clock_that_goes_backwards_changes_no_record(tmp_path: Path) -> None:
     pictures = draw_folder(tmp_path / "pictures")
     for number, path in enumerate(sorted(pictures.rglob("*.png"))):
         os.utime(path, (-number * 86_400, -number * 86_400))
     flags = [f"--data_dir={pictures}", "--stage=records", "--workers=1"]
-    nursery.finish(*flags, f"--work_dir={tmp_path / 'whole'}", own=True)
+    ask(*flags, f"--work_dir={tmp_path / 'whole'}")
     code = BACKWARDS.format(start=0) + (
         "import main, sys\nfrom absl import app\n"
         "app.run(main.main, argv=['main.py', *sys.argv[1:]], flags_parser=main.parse_flags)"
@@ -232,7 +236,7 @@ def test_pictures_that_change_while_they_are_read(nursery: Nursery, tmp_path: Pa
             "can no longer be read" in ended.errors()
         ), ended.errors()
         assert not (run / "records").exists()
-        nursery.finish(*flags, own=True)
+        ask(*flags)
     verify_shards(manifest := read_manifest(run / "records"))
     for split in SPLITS:
         for path in manifest.shard_paths(split):
