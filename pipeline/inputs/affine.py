@@ -152,6 +152,18 @@ DRAWS: dict[str, Callable[[int, tf.Tensor, float], tf.Tensor]] = {
 }
 
 
+MIRRORS = frozenset({"flip", "vflip"})
+"""What moves every value to the middle of another pixel, so that nothing has to be resampled."""
+
+
+def mirror(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
+    """What `warp` makes of `[batch, h, w, c]` by maps of `MIRRORS` alone."""
+    for axis, place in ((2, 0), (1, 1)):
+        is_mirrored = tf.reshape(affine[:, place, place] < 0, [-1, 1, 1, 1])
+        images = tf.where(is_mirrored, tf.reverse(images, [axis]), images)
+    return images
+
+
 def warp(images: tf.Tensor, affine: tf.Tensor, side: int) -> tf.Tensor:
     """Resamples `[batch, h, w, c]` bilinearly through `affine`, mirroring at the edge.
 

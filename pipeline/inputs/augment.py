@@ -98,7 +98,10 @@ def apply(operations: tuple[Operation, ...], images: tf.Tensor, drawn: Draw) -> 
         float32, clipped to 0 to 255; of the same shape, or of the shape of the windows.
     """
     names = {operation.name for operation in operations}
-    if names & {*affine.DRAWS, "window"}:
+    geometric = names & {*affine.DRAWS, "window"}
+    if geometric <= affine.MIRRORS:
+        images = affine.mirror(images, drawn.affine) if geometric else images
+    else:
         side = window_px(operations) or images.shape[1]
         images = affine.warp(images, drawn.affine, side)
     if names & {"brightness", "contrast"}:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.inputs import augment
+from pipeline.inputs import affine, augment
 from pipeline.inputs.operations import Operation, parse_augmentation
 from records.errors import InputError
 
@@ -62,6 +62,16 @@ def test_any_text_is_read_or_refused(line: str) -> None:
 def test_no_operation_changes_nothing() -> None:
     images = pictures()
     np.testing.assert_array_equal(augmented("", images), images)
+
+
+@pytest.mark.parametrize("side", [11, 64, 128])
+def test_mirroring_is_what_resampling_gives(side: int) -> None:
+    images = pictures(batch=16, side=side, channels=3)
+    drawn = augment.draw(parse_augmentation("flip|vflip"), no_boxes(16), tf.constant([3, side]))
+    turned = {tuple(signs) for signs in tf.linalg.diag_part(drawn.affine)[:, :2].numpy().tolist()}
+    assert turned == {(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)}
+    mirrored, warped = affine.mirror(images, drawn.affine), affine.warp(images, drawn.affine, side)
+    np.testing.assert_array_equal(mirrored, warped)
 
 
 @pytest.mark.parametrize(
