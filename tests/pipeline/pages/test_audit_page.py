@@ -155,7 +155,7 @@ def test_every_section_says_what_the_data_set_holds(tmp_path: Path, data: _Data)
         "4 boxes; where darkest, 100 % of them lie",
         "2 pictures belong to 1 group that",
         "exact_duplicate: 1 pair",
-        "io/copy.pngset aside io/0.pngtrain the same bytes",
+        "io/copy.png set aside io/0.png train the same bytes",
         "io/1.pngset aside io/5.pngtest shows the same",
         "io/torn.png it is cut short",
     ):
@@ -167,7 +167,7 @@ def test_without_splits_the_page_says_so(tmp_path: Path, data: _Data) -> None:
     assert "The run ended before it made splits" in text
     assert "10 pictures of 2 classes can be used, 2 files are set aside." in text
     assert "io 6 nio 4 together 10" in text
-    assert "io/1.pngused io/5.pngused" in text
+    assert "io/1.png used io/5.png used" in text
     assert "The test split" not in text
 
 
