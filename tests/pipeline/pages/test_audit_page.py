@@ -156,7 +156,7 @@ def test_every_section_says_what_the_data_set_holds(tmp_path: Path, data: _Data)
         "2 pictures belong to 1 group that",
         "exact_duplicate: 1 pair",
         "io/copy.png set aside io/0.png train the same bytes",
-        "io/1.pngset aside io/5.pngtest shows the same",
+        "io/1.png set aside io/5.png test shows the same",
         "io/torn.png it is cut short",
     ):
         assert said in text, said
