@@ -84,7 +84,9 @@ def run(dask: distributed.LocalCluster, pictures: Path, work_dir: Path) -> float
     return time.perf_counter() - started
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 3])
+@pytest.mark.parametrize(
+    "workers", [*(pytest.param(count, marks=pytest.mark.long) for count in (1, 2)), 4]
+)
 def test_the_number_of_workers_leaves_no_trace(
     dask: distributed.LocalCluster,
     pictures: Path,
