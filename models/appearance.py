@@ -21,6 +21,7 @@ what is watched over many pictures, and a small part of the cost of decoding it.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 PICTURE_STATISTICS = (
@@ -29,7 +30,9 @@ PICTURE_STATISTICS = (
 )
 """What `measure_picture` gives, in its order."""
 
-_SHADOWS, _HIGHLIGHTS = 0.01, 0.999
+_SHARES = np.array([0.01, 0.999, 1], np.float32)  # of `shadows`, `highlights`, `brightest`
+_GREYS = np.arange(256, dtype=np.float32)
+_LOG_2 = np.float32(np.log(2.0))
 _LINES = 64
 _REACH = 2  # lines above and below that a detail reaches to
 # Keeps logarithms finite; far below what rounding to whole grey values adds.
@@ -47,37 +50,34 @@ def measure_picture(pixels: tf.Tensor) -> tf.Tensor:
         grey values as whole numbers.
     """
     lines = _take_lines(pixels)
-    levels = tf.cast(tf.round(tf.reshape(lines[_REACH], [-1])), tf.int32)
-    counts = tf.cast(tf.math.bincount(levels, minlength=256, maxlength=256), tf.float32)
-    mean, variance = tf.nn.weighted_moments(tf.range(256.0), axes=[0], frequency_weights=counts)
-    fine, coarse, noise = _measure_detail(tf.reduce_mean(lines, axis=-1))
+    levels = tf.cast(tf.round(tf.reshape(lines[:, _REACH], [-1])), tf.int32)
+    counts = tf.raw_ops.Bincount(arr=levels, size=256, weights=tf.constant([], tf.float32))
+    reached = tf.cumsum(counts)
+    total = reached[-1]
+    mean = tf.reduce_sum(counts * _GREYS) / total
+    variance = tf.reduce_sum(counts * tf.square(_GREYS - mean)) / total
+    # Of each share the lowest grey value that at least so many of the pixels do not exceed.
+    is_below = reached < tf.math.ceil(_SHARES * total)[:, tf.newaxis]
+    shadows, highlights, brightest = tf.unstack(
+        tf.reduce_sum(tf.cast(is_below, tf.float32), axis=1)
+    )
+    fine, coarse, noise = tf.unstack(tf.math.log(_measure_detail(lines) + _FLOOR) / _LOG_2)
+    comb = _measure_comb(counts)
     return tf.stack(
-        [
-            *(mean, tf.sqrt(variance)),
-            *(_find_level(counts, _SHADOWS), _find_level(counts, _HIGHLIGHTS)),
-            *(_find_level(counts, 1.0), _measure_comb(counts)),
-            *(_log2(fine) - _log2(coarse), _log2(noise)),
-        ]
+        [mean, tf.sqrt(variance), shadows, highlights, brightest, comb, fine - coarse, noise]
     )
 
 
 def _take_lines(pixels: tf.Tensor) -> tf.Tensor:
-    """Lines at equal distances with those around them: float32 `[5, lines, width, channels]`.
+    """Lines at equal distances with those around them: float32 `[lines, 5, width, channels]`.
 
     At the top and bottom edges lines are repeated outwards.
     """
     height = tf.shape(pixels)[0]
     step = (height + _LINES - 1) // _LINES
     middles = tf.range(step // 2, height, step)
-    rows = middles + tf.range(-_REACH, _REACH + 1)[:, tf.newaxis]
+    rows = middles[:, tf.newaxis] + tf.range(-_REACH, _REACH + 1)
     return tf.gather(pixels, tf.clip_by_value(rows, 0, height - 1))
-
-
-def _find_level(counts: tf.Tensor, share: float) -> tf.Tensor:
-    """The lowest grey value that at least `share` of the pixels do not exceed."""
-    reached = tf.cumsum(counts)
-    needed = tf.math.ceil(share * reached[-1])
-    return tf.cast(tf.searchsorted(reached, needed[tf.newaxis])[0], tf.float32)
 
 
 def _measure_comb(counts: tf.Tensor) -> tf.Tensor:
@@ -93,7 +93,7 @@ def _measure_comb(counts: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.square(steps) - 1.5 * inner) / tf.maximum(energy, 1.0)
 
 
-def _measure_detail(lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _measure_detail(lines: tf.Tensor) -> tf.Tensor:
     """Mean absolute value of the finest details and of those twice as large, and the noise.
 
     The finest are what smoothing by 1-2-1 both ways takes away, the larger what doing so once more
@@ -102,29 +102,27 @@ def _measure_detail(lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     in.
 
     Args:
-        lines: float32 `[5, lines, width]`.
+        lines: float32 `[lines, 5, width, channels]`.
+
+    Returns:
+        float32 `[3]`.
     """
-    far_above, above, middle, below, far_below = tf.unstack(lines)
-    beside = above + below
-    once = _smooth((beside + 2.0 * middle) / 4.0)
-    down_twice = (far_above + far_below + 4.0 * beside + 6.0 * middle) / 16.0
-    response = _combine_columns(beside - 2.0 * middle, -2.0)
-    return (
-        tf.reduce_mean(tf.abs(middle - once)),
-        tf.reduce_mean(tf.abs(once - _smooth(_smooth(down_twice)))),
-        tf.reduce_mean(tf.abs(response)) * np.float32(np.sqrt(np.pi / 2) / 6),
-    )
+    grey = tf.reduce_mean(lines, axis=-1, keepdims=True)
+    first, last = grey[:, :, :1], grey[:, :, -1:]
+    wide = tf.concat([*[first] * _REACH, grey, *[last] * _REACH], axis=2)
+    # One operation for three masks: of a picture this small the number of operations is the cost.
+    responses = tf.nn.conv2d(wide, _MASKS, strides=1, padding="VALID")
+    return tf.reduce_mean(tf.abs(responses), axis=[0, 1, 2]) * _SCALES
 
 
-def _smooth(lines: tf.Tensor) -> tf.Tensor:
-    return _combine_columns(lines, 2.0) / 4.0
+def _make_masks() -> npt.NDArray[np.float32]:
+    """The three masks of `_measure_detail`, `[5, 5, 1, 3]`."""
+    nothing, once, slope = [0, 0, 1, 0, 0], [0, 0.25, 0.5, 0.25, 0], [0, 1, -2, 1, 0]
+    twice = np.array([1, 4, 6, 4, 1]) / 16  # 1-2-1 with itself
+    middle, smooth, smoother, noise = (np.outer(row, row) for row in (nothing, once, twice, slope))
+    masks = np.stack([middle - smooth, smooth - smoother, noise], axis=-1)
+    return masks[:, :, np.newaxis].astype(np.float32)
 
 
-def _combine_columns(lines: tf.Tensor, weight: float) -> tf.Tensor:
-    """Each pixel times `weight` and its two neighbours; the edges are repeated outwards."""
-    wide = tf.pad(lines, [[0, 0], [1, 1]], "SYMMETRIC")
-    return wide[:, :-2] + weight * lines + wide[:, 2:]
-
-
-def _log2(value: tf.Tensor) -> tf.Tensor:
-    return tf.math.log(value + _FLOOR) / np.float32(np.log(2.0))
+_MASKS = _make_masks()
+_SCALES = np.array([1, 1, np.sqrt(np.pi / 2) / 6], np.float32)

@@ -7,6 +7,8 @@ it on either side, is filled with the picture's own mean.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -68,31 +70,39 @@ def decode_pixels(encoded: tf.Tensor, *, channels: int) -> tf.Tensor:
     Returns:
         float32 `[height, width, channels]`, 0 to 255.
     """
-    with tf.control_dependencies([_require_size(encoded)]):
-        encoded = tf.identity(encoded)
-    is_deep = tf.logical_and(
-        tf.strings.substr(encoded, 0, 8) == _PNG_SIGNATURE,
-        tf.strings.substr(encoded, _PNG_BIT_DEPTH_AT, 1) == b"\x10",
-    )
-    return tf.cond(
-        is_deep,
-        lambda: (
-            tf.cast(tf.io.decode_png(encoded, channels=channels, dtype=tf.uint16), tf.float32)
-            / 257.0
+
+    def begins(signature: bytes) -> tf.Tensor:
+        return tf.strings.substr(encoded, 0, len(signature)) == signature
+
+    # One question after the other, the most frequent format first: of small pictures the number of
+    # operations is what costs.
+    pixels = tf.cond(
+        begins(_JPEG_SIGNATURE),
+        lambda: _decode_jpeg(encoded, channels),
+        lambda: tf.cond(
+            begins(_PNG_SIGNATURE),
+            lambda: _decode_png(encoded, channels),
+            lambda: _decode_bmp(encoded, begins(_BMP_SIGNATURE), channels),
         ),
-        lambda: tf.cast(_decode_8_bit(encoded, channels), tf.float32),
     )
+    return tf.ensure_shape(pixels, [None, None, channels])
 
 
 def fit_pixels(
     pixels: tf.Tensor, *, image_size: int, resize: str, standardize: bool = False
 ) -> tf.Tensor:
     """The second half of `decode_picture`: from `decode_pixels` to the model's square input."""
+    if resize not in RESIZES:
+        raise ValueError(f"resize={resize!r} is unknown; it is one of {RESIZES}.")
     shape = tf.shape(pixels)
-    left, top, width, height = _fit(shape[1], shape[0], image_size, resize)
-    resized = tf.clip_by_value(tf.image.resize(pixels, [height, width], antialias=True), 0.0, 255.0)
-    if resize == "letterbox":
-        resized = _fill_up(resized, left, top, image_size)
+    if resize == "stretch":
+        resized = _scale(pixels, [image_size, image_size])
+    else:
+        resized = tf.cond(
+            shape[0] == shape[1],
+            lambda: _scale(pixels, [image_size, image_size]),
+            lambda: _letterbox(pixels, shape, image_size),
+        )
     resized = tf.ensure_shape(resized, [image_size, image_size, pixels.shape[-1]])
     return standardize_pictures(resized) if standardize else resized
 
@@ -156,34 +166,45 @@ def crop_to_picture(
     return inputs[top : top + inner_height, left : left + inner_width]
 
 
-def _require_size(encoded: tf.Tensor) -> tf.Operation:
-    """Looks at what a picture's first bytes say of its size, before anything is decoded."""
-    sides = tf.cast(_read_sides(encoded), tf.int64)
-    is_fine = tf.reduce_all(sides > 0) & (tf.reduce_prod(sides) <= MAX_PIXELS)
-    problem = f"no JPEG, PNG or BMP of up to {MAX_PIXELS} pixels; its sides are, by its header,"
-    return tf.debugging.Assert(is_fine, [problem, sides])
+def _decode_jpeg(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    with _require_size(tf.io.extract_jpeg_shape(encoded)[:2]):
+        return tf.cast(tf.io.decode_jpeg(encoded, channels=channels), tf.float32)
 
 
-def _read_sides(encoded: tf.Tensor) -> tf.Tensor:
-    """Both sides in pixels, int32 `[2]`; zeros for other formats, negative for far too large."""
+def _decode_png(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    def decode(dtype: tf.DType) -> tf.Tensor:
+        return tf.cast(tf.io.decode_png(encoded, channels=channels, dtype=dtype), tf.float32)
 
-    def unpack(start: int, *, little_endian: bool) -> tf.Tensor:
-        sides = tf.strings.substr(encoded, start, 8)
-        numbers = tf.io.decode_raw(sides, tf.int32, little_endian=little_endian)
-        return tf.ensure_shape(numbers, [2])
+    with _require_size(_unpack_sides(encoded, _PNG_SIDES_AT, little_endian=False)):
+        is_deep = tf.strings.substr(encoded, _PNG_BIT_DEPTH_AT, 1) == b"\x10"
+        return tf.cond(is_deep, lambda: decode(tf.uint16) / 257.0, lambda: decode(tf.uint8))
 
-    def begins(signature: bytes) -> tf.Tensor:
-        return tf.strings.substr(encoded, 0, len(signature)) == signature
 
-    return tf.case(
-        [
-            (begins(_PNG_SIGNATURE), lambda: unpack(_PNG_SIDES_AT, little_endian=False)),
-            # Rows from the top down have a negative height.
-            (begins(_BMP_SIGNATURE), lambda: tf.abs(unpack(_BMP_SIDES_AT, little_endian=True))),
-            (begins(_JPEG_SIGNATURE), lambda: tf.io.extract_jpeg_shape(encoded)[:2]),
-        ],
-        default=lambda: tf.zeros([2], tf.int32),
+def _decode_bmp(encoded: tf.Tensor, is_bmp: tf.Tensor, channels: int) -> tf.Tensor:
+    sides = tf.cond(
+        is_bmp,
+        # Rows from the top down have a negative height.
+        lambda: tf.abs(_unpack_sides(encoded, _BMP_SIDES_AT, little_endian=True)),
+        lambda: tf.zeros([2], tf.int32),
     )
+    with _require_size(sides):
+        pixels = tf.io.decode_bmp(encoded, channels=0)
+    return tf.cast(_with_channels(pixels, channels), tf.float32)
+
+
+def _require_size(sides: tf.Tensor) -> contextlib.AbstractContextManager[None]:
+    """Has what is decoded within wait for a look at the sides, int32 `[2]`, that a header tells."""
+    area = tf.reduce_prod(tf.cast(sides, tf.int64))
+    is_fine = (tf.reduce_min(sides) > 0) & (area <= MAX_PIXELS)
+    problem = f"no JPEG, PNG or BMP of up to {MAX_PIXELS} pixels; its sides are, by its header,"
+    return tf.control_dependencies([tf.debugging.Assert(is_fine, [problem, sides])])
+
+
+def _unpack_sides(encoded: tf.Tensor, start: int, *, little_endian: bool) -> tf.Tensor:
+    sides = tf.io.decode_raw(
+        tf.strings.substr(encoded, start, 8), tf.int32, little_endian=little_endian
+    )
+    return tf.ensure_shape(sides, [2])
 
 
 def _fit(width: tf.Tensor, height: tf.Tensor, image_size: int, resize: str) -> tuple:
@@ -201,23 +222,19 @@ def _fit(width: tf.Tensor, height: tf.Tensor, image_size: int, resize: str) -> t
     return (*((image_size - side) // 2 for side in sides), *sides)
 
 
-def _fill_up(picture: tf.Tensor, left: tf.Tensor, top: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Lays a picture into a square of its mean, channel by channel."""
-    shape = tf.shape(picture)
-    right, below = image_size - left - shape[1], image_size - top - shape[0]
+def _scale(pixels: tf.Tensor, sides: tf.Tensor | list[int]) -> tf.Tensor:
+    scaled = tf.image.resize(pixels, sides, antialias=True)
+    return tf.clip_by_value(scaled, 0.0, 255.0)
+
+
+def _letterbox(pixels: tf.Tensor, shape: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Scales a picture and lays it into a square of its mean, channel by channel."""
+    left, top, width, height = _fit(shape[1], shape[0], image_size, "letterbox")
+    picture = _scale(pixels, [height, width])
+    right, below = image_size - left - width, image_size - top - height
     padding = [[top, below], [left, right], [0, 0]]
     is_picture = tf.pad(tf.ones_like(picture, tf.bool), padding)
     return tf.where(is_picture, tf.pad(picture, padding), tf.reduce_mean(picture, axis=[0, 1]))
-
-
-def _decode_8_bit(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    # decode_image cannot turn a colour BMP into grey, nor a grey one into colour.
-    is_bmp = tf.strings.substr(encoded, 0, 2) == _BMP_SIGNATURE
-    return tf.cond(
-        is_bmp,
-        lambda: _with_channels(tf.io.decode_bmp(encoded, channels=0), channels),
-        lambda: tf.io.decode_image(encoded, channels=channels, expand_animations=False),
-    )
 
 
 def _with_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
