@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.evaluation.evaluated_run import find_evaluated
 from pipeline.inputs.operations import parse_augmentation
 from records.cluster import require_cluster
 from records.errors import InputError
@@ -154,6 +155,8 @@ def _check_evaluation(settings: Settings) -> None:
             raise InputError(f"--{name}={value:g} is no such share.", f"Give one {range_}.")
     if settings.gate and settings.baseline is None:
         raise InputError("--gate compares with another model.", "Add --baseline=RUN.")
+    if settings.baseline and settings.stage in ("eval", "all"):
+        find_evaluated(settings.baseline, settings.model)  # Not only after hours of training.
     if settings.eval_records and settings.stage == "all":
         raise InputError(
             "--eval_records judges by the rule of an earlier evaluation, which --stage=all makes "
@@ -178,6 +181,13 @@ def _check_stage(settings: Settings) -> None:
                 f"--{name} is for --stage={' and '.join(stages)}, not for "
                 f"--stage={settings.stage}.",
                 f"Add --stage={stages[0]}, or leave it out.",
+            )
+    for name in ("overlays", "watch", "sort_by"):
+        given = getattr(settings, name) != getattr(defaults, name)
+        if given and settings.stage == "all" and not settings.images:
+            raise InputError(
+                f"--{name} is for pictures that are judged, and there are none to judge.",
+                f"Add --images=FOLDER, or leave --{name} out.",
             )
     if settings.scheduler:
         _check_cluster(settings)

@@ -57,6 +57,8 @@ def test_every_setting_is_a_flag_in_help_and_in_the_readme() -> None:
         (["--stage=eval", "--gate"], ["--gate", "--baseline=RUN"]),
         (["--stage=explain", "--cam_methods=gradcam,cam"], ["--cam_methods=cam", "layercam"]),
         (["--stage=train", "--watch"], ["--watch", "--stage=predict"]),
+        (["--stage=all", "--data_dir=models", "--watch"], ["--watch", "--images=FOLDER"]),
+        (["--stage=all", "--data_dir=models", "--baseline=none"], ["none holds no evaluation"]),
         (["--stage=eval", "--parts=2"], ["--parts", "--stage=train"]),
         (["--stage=train", "--distribute=all"], ["all", "mirrored", "multiworker"]),
         (["--stage=export", "--keep_versions=-1"], ["--keep_versions=-1"]),

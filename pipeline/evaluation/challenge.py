@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.config import Settings
 from pipeline.evaluation.comparison import Comparison, compare
+from pipeline.evaluation.evaluated_run import find_evaluated
 from pipeline.evaluation.predictions import Predictions, read_predictions
 from pipeline.modelfacts import ModelFacts
-from pipeline.rundir import RunDir
 from records.errors import GateError, InputError
 
 
@@ -25,9 +23,9 @@ def challenge(settings: Settings, predictions: Predictions, facts: ModelFacts) -
     """
     if settings.baseline is None:
         return None
-    path = _find_predictions(settings.baseline, settings.model)
+    predictions_before = find_evaluated(settings.baseline, settings.model).predictions
     try:
-        return compare(read_predictions(path), predictions, fail_classes=facts.fail_classes)
+        return compare(read_predictions(predictions_before), predictions, fail_classes=facts.fail_classes)
     except ValueError as error:
         raise InputError(
             f"--baseline={settings.baseline} cannot be compared with: {error}.",
@@ -44,15 +42,4 @@ def require_gate(settings: Settings, comparison: Comparison | None) -> None:
     raise GateError(
         f"{count} defect{'s' if count > 1 else ''} that the baseline caught would escape now; the "
         "report shows them."
-    )
-
-
-def _find_predictions(baseline: Path, model: str) -> Path:
-    folders = [RunDir(baseline, model), RunDir(baseline.parent, baseline.name)]
-    for run in folders:
-        if run.metrics.exists():  # written last: where it stands, the evaluation is whole
-            return run.predictions
-    raise InputError(
-        f"--baseline={baseline} holds no evaluation: there is no {folders[0].metrics}.",
-        f"Run: python main.py --stage=eval --work_dir={baseline} --model={model}",
     )
