@@ -23,9 +23,9 @@ def challenge(settings: Settings, predictions: Predictions, facts: ModelFacts) -
     """
     if settings.baseline is None:
         return None
-    predictions_before = find_evaluated(settings.baseline, settings.model).predictions
+    path = find_evaluated(settings.baseline, settings.model).predictions
     try:
-        return compare(read_predictions(predictions_before), predictions, fail_classes=facts.fail_classes)
+        return compare(read_predictions(path), predictions, fail_classes=facts.fail_classes)
     except ValueError as error:
         raise InputError(
             f"--baseline={settings.baseline} cannot be compared with: {error}.",

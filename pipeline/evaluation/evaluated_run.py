@@ -1,4 +1,4 @@
-"""Where the evaluation lies that `--baseline` means; of no library, so that flags are checked by it."""
+"""Where the evaluation lies that `--baseline` means. Needs no library: flags are checked by it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pipeline.rundir import RunDir
 from records.errors import InputError
-
 
 
 def find_evaluated(baseline: Path, model: str) -> RunDir:
