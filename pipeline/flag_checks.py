@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.evaluation.evaluated_run import find_evaluated
+from pipeline.evaluated_run import find_evaluated
 from pipeline.inputs.operations import parse_augmentation
 from records.cluster import require_cluster
 from records.errors import InputError

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.config import Settings
+from pipeline.evaluated_run import find_evaluated
 from pipeline.evaluation.comparison import Comparison, compare
-from pipeline.evaluation.evaluated_run import find_evaluated
 from pipeline.evaluation.predictions import Predictions, read_predictions
 from pipeline.modelfacts import ModelFacts
 from records.errors import GateError, InputError

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -308,11 +307,10 @@ def test_other_records_are_judged_after_the_chain(tmp_path: Path) -> None:
 def test_the_chain_hands_each_stage_its_own_flags_alone(tmp_path: Path) -> None:
     chain = Settings(
         stage="all", data_dir=tmp_path, keep_versions=3, sort_by="decision", seed=5,
-        work_dir=tmp_path.with_name("run"),
+        work_dir=tmp_path.with_name("run"), images="x",
     )  # fmt: skip
     records, export, predict = (
-        dataclasses.replace(chain, images="x").for_stage(stage)
-        for stage in ("records", "export", "predict")
+        chain.for_stage(stage) for stage in ("records", "export", "predict")
     )
     assert (records.stage, records.keep_versions, records.sort_by) == ("records", 0, "class")
     assert (export.keep_versions, export.sort_by, export.seed) == (3, "class", 5)
