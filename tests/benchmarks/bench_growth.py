@@ -3,8 +3,8 @@
 `records`, `train` (an epoch; the model's input grows with the pictures), `eval` and `predict`, as
 commands: what every start costs is in, so that 10 times the work costs less than 10 times as much.
 `predict` judges 1,000 and 10,000 pictures. Near-duplicates are looked for once, in a row of its
-own. NIOSCOPE_MANY says how many pictures there are at first, 1,800 at most, NIOSCOPE_FACTOR how
-many times as many there are then.
+own. NIOSCOPE_MANY says how many pictures there are at first, 1,200 to 1,800 (with fewer, 60 classes
+do not have one for every split), NIOSCOPE_FACTOR how many times as many there are then.
 """
 
 from __future__ import annotations
