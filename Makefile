@@ -25,7 +25,8 @@ lint: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Three quarters of an hour; what is measured is kept in .bench, so that it can be interrupted.
+# An hour with NIOSCOPE_ROUNDS=3 NIOSCOPE_MANY=1200, longer without. What is measured is kept in .bench:
+# it can be interrupted.
 # BENCH_FLAGS=--again measures everything anew, --all also what ours is compared with nobody in.
 bench: .venv/developer
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/run.py $(BENCH_FLAGS)
