@@ -48,11 +48,10 @@ def metrics_of(work_dir: Path, model: str) -> dict[str, Any]:
             [
                 "--backbone_weights=calibrated",
                 "--views=1",
-                "--image_size=128",
                 "--epochs=3",
                 "--cam_methods=gradcam++,layercam",
             ],
-            0.8,
+            0.85,
         ),
     ],
 )
