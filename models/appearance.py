@@ -34,7 +34,7 @@ _SHARES = np.array([0.01, 0.999, 1], np.float32)  # of `shadows`, `highlights`, 
 _GREYS = np.arange(256, dtype=np.float32)
 _LOG_2 = np.float32(np.log(2.0))
 _LINES = 64
-_REACH = 2  # lines above and below that a detail reaches to
+_REACH = 2  # lines above and below, and columns beside, that a detail reaches to
 # Keeps logarithms finite; far below what rounding to whole grey values adds.
 _FLOOR = 0.02
 
@@ -99,7 +99,7 @@ def _measure_detail(lines: tf.Tensor) -> tf.Tensor:
     The finest are what smoothing by 1-2-1 both ways takes away, the larger what doing so once more
     does. The noise is that of J. Immerkaer, "Fast noise variance estimation", Computer Vision and
     Image Understanding 64 (1996) 300: the mean absolute response to a mask that even slopes cancel
-    in.
+    in. At the left and right edges columns are repeated outwards.
 
     Args:
         lines: float32 `[lines, 5, width, channels]`.

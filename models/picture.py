@@ -92,17 +92,16 @@ def fit_pixels(
     pixels: tf.Tensor, *, image_size: int, resize: str, standardize: bool = False
 ) -> tf.Tensor:
     """The second half of `decode_picture`: from `decode_pixels` to the model's square input."""
-    if resize not in RESIZES:
-        raise ValueError(f"resize={resize!r} is unknown; it is one of {RESIZES}.")
-    shape = tf.shape(pixels)
-    if resize == "stretch":
-        resized = _scale(pixels, [image_size, image_size])
-    else:
+    square = [image_size, image_size]
+    if _keeps_proportions(resize):
+        shape = tf.shape(pixels)
         resized = tf.cond(
             shape[0] == shape[1],
-            lambda: _scale(pixels, [image_size, image_size]),
+            lambda: _scale(pixels, square),
             lambda: _letterbox(pixels, shape, image_size),
         )
+    else:
+        resized = _scale(pixels, square)
     resized = tf.ensure_shape(resized, [image_size, image_size, pixels.shape[-1]])
     return standardize_pictures(resized) if standardize else resized
 
@@ -207,12 +206,16 @@ def _unpack_sides(encoded: tf.Tensor, start: int, *, little_endian: bool) -> tf.
     return tf.ensure_shape(sides, [2])
 
 
+def _keeps_proportions(resize: str) -> bool:
+    if resize not in RESIZES:
+        raise ValueError(f"resize={resize!r} is unknown; it is one of {RESIZES}.")
+    return resize == "letterbox"
+
+
 def _fit(width: tf.Tensor, height: tf.Tensor, image_size: int, resize: str) -> tuple:
     """Left, top, width and height of the picture in the input, in pixels, each int32 `[]`."""
-    if resize == "stretch":
+    if not _keeps_proportions(resize):
         return 0, 0, image_size, image_size
-    if resize != "letterbox":
-        raise ValueError(f"resize={resize!r} is unknown; it is one of {RESIZES}.")
     longest = tf.maximum(width, height)
     # Rounded to the nearest pixel, halves up, in integers: the same everywhere.
     sides = [

@@ -155,7 +155,7 @@ def _check_evaluation(settings: Settings) -> None:
             raise InputError(f"--{name}={value:g} is no such share.", f"Give one {range_}.")
     if settings.gate and settings.baseline is None:
         raise InputError("--gate compares with another model.", "Add --baseline=RUN.")
-    if settings.baseline and settings.stage in ("eval", "all"):
+    if settings.baseline is not None and settings.stage in ("eval", "all"):
         find_evaluated(settings.baseline, settings.model)  # Not only after hours of training.
     if settings.eval_records and settings.stage == "all":
         raise InputError(
@@ -173,18 +173,16 @@ def _check_stage(settings: Settings) -> None:
             raise InputError(f"--{name}={value} is too large.", f"Give {most} or fewer.")
     defaults = type(settings)
     for name, stages in FOR_SOME_STAGES.items():
+        if getattr(settings, name) == getattr(defaults, name):
+            continue
         chain = settings.stage == "all" and stages != ("records",)
-        if getattr(settings, name) != getattr(defaults, name) and not (
-            settings.stage in stages or chain
-        ):
+        if settings.stage not in stages and not chain:
             raise InputError(
                 f"--{name} is for --stage={' and '.join(stages)}, not for "
                 f"--stage={settings.stage}.",
                 f"Add --stage={stages[0]}, or leave it out.",
             )
-    for name in ("overlays", "watch", "sort_by"):
-        given = getattr(settings, name) != getattr(defaults, name)
-        if given and settings.stage == "all" and not settings.images:
+        if chain and stages == ("predict",) and not settings.images:
             raise InputError(
                 f"--{name} is for pictures that are judged, and there are none to judge.",
                 f"Add --images=FOLDER, or leave --{name} out.",
